@@ -1,0 +1,24 @@
+//! What rdkafka does not wrap, in safe types: queues that are drained in batches, native messages, topic ids, the question
+//! which group protocol a broker speaks, errors for tests, and the broker that `ctms dev` hosts in its own process.
+//!
+//! This is the only crate with `unsafe`. Each block says why it is sound, and `tests/conformance.rs` holds the facts about
+//! librdkafka that the blocks lean on against the library that is linked. It knows nothing of services, events or pools.
+#![allow(
+    unsafe_code,
+    reason = "the one crate that calls librdkafka directly; every block carries a SAFETY comment"
+)]
+
+mod embedded;
+mod fault;
+mod group_protocol;
+mod identity;
+mod message;
+mod owned;
+mod queue;
+
+pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions};
+pub use fault::{FaultError, test_fatal_error};
+pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};
+pub use identity::{DescribeError, cluster_id, topic_ids};
+pub use message::{Header, Headers, MessageError, NativeMessage, TopicPtr};
+pub use queue::{ForwardError, QueueError, QueueHandle, SharedQueue};
