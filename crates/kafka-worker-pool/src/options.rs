@@ -1,0 +1,209 @@
+//! Everything that can be set, with its default and its unit. Values that cannot work are refused at start, with the remedy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::errors::StartError;
+pub use worker_pool::{Backoff, OnTimeout};
+
+/// Which records may not swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Order {
+    /// Records of one key run one after the other, across all topics of the pool. A record without a key is ordered by its partition.
+    #[default]
+    Key,
+    /// Records of one partition run one after the other.
+    Partition,
+    /// No order: every record stands for itself.
+    Unordered,
+}
+
+/// How the group divides its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// KIP-848 where the broker offers it, else classic.
+    #[default]
+    Auto,
+    /// KIP-848 (`group.protocol=consumer`, Kafka 4.0 or newer). The session timeout is the broker's.
+    Consumer,
+    /// The classic protocol with the cooperative-sticky assignor.
+    Classic,
+}
+
+/// Where a partition starts for which neither a store nor Kafka has a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the earliest record.
+    #[default]
+    Earliest,
+    /// At the end: only records written after the assignment. Records written before it are skipped.
+    Latest,
+}
+
+/// Tuning of a pool. `Options::default()` suits a service; change fields as needed:
+///
+/// ```
+/// let mut options = kafka_worker_pool::Options::default();
+/// options.max_batch = 64;
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Handler calls in flight at once, over all lanes. Default 64.
+    pub workers: usize,
+    /// Lanes; each is one task. Default: one per core.
+    pub lanes: usize,
+    /// Records taken from Kafka and not yet done. Default 8,192.
+    pub queue_capacity: usize,
+    /// Bytes of records held: half for those taken and not done, half for librdkafka's fetch queues. Default 64 MiB.
+    pub buffer_bytes: usize,
+    /// Records of one key not yet done; at the cap the partition of its next record alone stops until half are done. Default 1,024.
+    pub key_backlog: usize,
+    /// Records a handler may get in one call. Default 1.
+    pub max_batch: usize,
+    /// Attempts of one record before it becomes a dead letter. Default 5.
+    pub max_attempts: u32,
+    /// The wait between attempts of one record. Default 100 ms doubling to 10 s, with jitter.
+    pub backoff: Backoff,
+    /// The pause after an error of the environment. Default 100 ms doubling to 5 s, with jitter.
+    pub circuit: Backoff,
+    /// How long a handler call may take. Default 30 s.
+    pub handler_timeout: Duration,
+    /// What happens to a call past its timeout. Default: it is dropped.
+    pub on_timeout: OnTimeout,
+    /// How long a revoke or a stop waits for records in hand. Keep it under half of `max.poll.interval.ms`. Default 10 s.
+    pub drain_timeout: Duration,
+    /// Which records may not swap.
+    pub order: Order,
+    /// How the group divides its partitions.
+    pub protocol: GroupProtocol,
+    /// Classic only: how long a silent member keeps its partitions. Default 10,000 ms.
+    pub session_timeout_ms: u32,
+    /// Classic only: how often a member shows life. Default 3,000 ms.
+    pub heartbeat_interval_ms: u32,
+    /// How long the broker waits for records before it answers a fetch empty. Default 50 ms.
+    pub fetch_wait_max_ms: u32,
+    /// How often librdkafka commits stored offsets to Kafka. Default 500 ms.
+    pub commit_interval_ms: u32,
+    /// How often positions go to the `PositionStore`, if one is given. Default 250 ms.
+    pub save_interval: Duration,
+    /// Where a partition without any position starts.
+    pub start: Start,
+    /// The name of this instance in broker logs and group listings. Default `<group>-<process id>`.
+    pub client_id: Option<String>,
+    /// Further librdkafka properties (security, tuning), passed on as they are. Those the pool's guarantees rest on are refused at start.
+    pub client: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 64,
+            lanes: std::thread::available_parallelism().map_or(1, usize::from),
+            queue_capacity: 8_192,
+            buffer_bytes: 64 * 1024 * 1024,
+            key_backlog: 1_024,
+            max_batch: 1,
+            max_attempts: 5,
+            backoff: Backoff {
+                first: Duration::from_millis(100),
+                max: Duration::from_secs(10),
+            },
+            circuit: Backoff {
+                first: Duration::from_millis(100),
+                max: Duration::from_secs(5),
+            },
+            handler_timeout: Duration::from_secs(30),
+            on_timeout: OnTimeout::Drop,
+            drain_timeout: Duration::from_secs(10),
+            order: Order::Key,
+            protocol: GroupProtocol::Auto,
+            session_timeout_ms: 10_000,
+            heartbeat_interval_ms: 3_000,
+            fetch_wait_max_ms: 50,
+            commit_interval_ms: 500,
+            save_interval: Duration::from_millis(250),
+            start: Start::Earliest,
+            client_id: None,
+            client: BTreeMap::new(),
+        }
+    }
+}
+
+/// Properties the pool sets itself because its guarantees rest on them.
+const RESERVED: [&str; 8] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "group.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+];
+
+impl Options {
+    /// Refuses what cannot work.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let counts = [
+            ("workers", self.workers),
+            ("lanes", self.lanes),
+            ("queue_capacity", self.queue_capacity),
+            ("buffer_bytes", self.buffer_bytes),
+            ("key_backlog", self.key_backlog),
+            ("max_batch", self.max_batch),
+            ("max_attempts", self.max_attempts as usize),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(StartError::option(name, "0", "use 1 or more"));
+        }
+        let waits = [
+            ("handler_timeout", self.handler_timeout),
+            ("drain_timeout", self.drain_timeout),
+            ("save_interval", self.save_interval),
+            ("backoff.first", self.backoff.first),
+            ("circuit.first", self.circuit.first),
+        ];
+        if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
+            return Err(StartError::option(name, "0", "use 1 ms or more"));
+        }
+        if let Some((name, value)) = self
+            .client
+            .iter()
+            .find(|(name, _)| RESERVED.contains(&name.as_str()))
+        {
+            return Err(StartError::option(
+                name,
+                value,
+                "leave it out of the client properties: the pool sets it, because its guarantees rest on it",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_can_work() {
+        assert!(Options::default().check().is_ok());
+    }
+
+    #[test]
+    fn zero_and_reserved_are_refused_by_name() {
+        let mut zero = Options::default();
+        zero.workers = 0;
+        assert!(zero.check().unwrap_err().to_string().contains("workers"));
+        let mut reserved = Options::default();
+        reserved
+            .client
+            .insert("enable.auto.commit".into(), "false".into());
+        let message = reserved.check().unwrap_err().to_string();
+        assert!(message.contains("enable.auto.commit"), "{message}");
+    }
+}

@@ -1,0 +1,91 @@
+//! What a pool says of itself: a status while it runs, for readiness, and a report when it has ended.
+
+use std::time::Duration;
+
+use crate::record::TopicPartition;
+pub use worker_pool::CircuitState;
+
+/// Where a pool is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Phase {
+    /// No broker has answered yet.
+    #[default]
+    Connecting,
+    /// Subscribed; no assignment has come yet.
+    Joining,
+    /// Has had an assignment (which may be empty: more members than partitions).
+    Running,
+    /// Stopping: finishing what is in hand.
+    Draining,
+    /// Ended.
+    Stopped,
+}
+
+/// A partition that stands still until it is released.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The offset of the record whose handler said `Hold`.
+    pub offset: i64,
+    /// The handler's reason.
+    pub cause: String,
+    /// How long it has stood.
+    pub age: Duration,
+}
+
+/// A pool as it is now.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Status {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The group protocol in use: `consumer` or `classic`; empty before a broker has answered.
+    pub protocol: &'static str,
+    /// Partitions of this member.
+    pub assigned: Vec<TopicPartition>,
+    /// Topics subscribed to that the broker does not have.
+    pub missing_topics: Vec<String>,
+    /// Whether an error of the environment has paused the pool.
+    pub circuit: CircuitState,
+    /// The error that opened the circuit, while it is open.
+    pub circuit_cause: Option<String>,
+    /// Partitions that stand still until they are released.
+    pub held: Vec<Held>,
+    /// True between `pause` and `resume`.
+    pub paused: bool,
+    /// Records taken from Kafka and not yet done.
+    pub in_flight: usize,
+    /// Age of the oldest of them.
+    pub oldest_in_flight: Option<Duration>,
+    /// Records on the broker behind which this member is, over its partitions; `None` before the client's first statistics.
+    pub lag: Option<i64>,
+    /// The last error of the client or the position store, if it has not been followed by success.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// True when the pool can do its work now: it has joined, and the circuit is closed.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running && self.circuit == CircuitState::Closed
+    }
+}
+
+/// What a pool did, from start to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// Records done: handled or durable as a dead letter.
+    pub handled: u64,
+    /// Of those, dead letters.
+    pub dead_lettered: u64,
+    /// Failed attempts that were tried again.
+    pub retried: u64,
+    /// Records in hand at the end and not done; they will be read again.
+    pub undone: u64,
+    /// Assignments taken.
+    pub assignments: u64,
+    /// From the call to stop to the end.
+    pub stop_took: Duration,
+}

@@ -1,0 +1,80 @@
+//! What a handler's failure means, and so what the pool does next. Pure types.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Any error that can cross threads.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why a batch was not applied, and so what the pool does next.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// May work next time: counts as an attempt, the key waits (backoff with jitter, or `after`), others go on. At `max_attempts` the
+    /// job is given up (a dead letter).
+    Retry {
+        /// What failed.
+        cause: BoxError,
+        /// Wait exactly this long instead of the backoff.
+        after: Option<Duration>,
+    },
+    /// Can never work: the job is given up at once (a dead letter).
+    Reject {
+        /// What is wrong with the job.
+        cause: BoxError,
+    },
+    /// Not now, and somebody must decide: the job waits until its group (a Kafka partition) is released, and its source stops that group.
+    Hold {
+        /// What is in the way.
+        cause: BoxError,
+    },
+    /// The environment failed (database away, busy), not the job: no attempt is counted, the circuit opens and the whole pool pauses.
+    Unavailable {
+        /// What is away.
+        cause: BoxError,
+    },
+}
+
+impl HandlerError {
+    /// [`HandlerError::Retry`] with the pool's own backoff.
+    pub fn retry(cause: impl Into<BoxError>) -> Self {
+        Self::Retry {
+            cause: cause.into(),
+            after: None,
+        }
+    }
+
+    /// [`HandlerError::Reject`].
+    pub fn reject(cause: impl Into<BoxError>) -> Self {
+        Self::Reject {
+            cause: cause.into(),
+        }
+    }
+
+    /// [`HandlerError::Hold`].
+    pub fn hold(cause: impl Into<BoxError>) -> Self {
+        Self::Hold {
+            cause: cause.into(),
+        }
+    }
+
+    /// [`HandlerError::Unavailable`].
+    pub fn unavailable(cause: impl Into<BoxError>) -> Self {
+        Self::Unavailable {
+            cause: cause.into(),
+        }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry { cause, .. } => write!(f, "{cause}"),
+            Self::Reject { cause } => write!(f, "rejected: {cause}"),
+            Self::Hold { cause } => write!(f, "held: {cause}"),
+            Self::Unavailable { cause } => write!(f, "unavailable: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for HandlerError {}
