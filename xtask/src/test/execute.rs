@@ -1,0 +1,102 @@
+//! Runs one test executable as cargo would, shows its output as it comes, and counts.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{build::TestExecutable, tally::Tally};
+
+/// No test executable may take longer, so that a hanging test ends in a failure with a name.
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// How long the output of an ended test may be held open by a process it left behind.
+const REST_OF_OUTPUT: Duration = Duration::from_secs(5);
+
+/// Runs the executable with what `cargo test` gives it, the servers' names, and the folder of the binaries.
+pub(crate) fn executable(
+    test: &TestExecutable,
+    environment: &[(String, String)],
+    binary_dir: &Path,
+    filters: &[String],
+) -> Result<Tally> {
+    let mut command = Command::new(&test.path);
+    command
+        .args(filters)
+        // Captured output would hide what a passing test says about its skip.
+        .arg("--nocapture")
+        .current_dir(&test.manifest_dir)
+        .env("CARGO", env!("CARGO"))
+        .env("CARGO_MANIFEST_DIR", &test.manifest_dir)
+        .env("CARGO_PKG_NAME", &test.package)
+        .env("CTMS_TEST_BIN_DIR", binary_dir)
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    counted(command).with_context(|| format!("cannot run {}", test.path.display()))
+}
+
+/// Runs the examples in the documentation.
+pub(crate) fn documentation() -> Result<Tally> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--quiet", "--workspace", "--doc"]);
+    counted(command)
+}
+
+fn counted(mut command: Command) -> Result<Tally> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (sender, lines) = mpsc::channel();
+    let stdout = child.stdout.take().context("the test has no stdout")?;
+    let stderr = child.stderr.take().context("the test has no stderr")?;
+    // Not joined: they end with the pipes, which a process left behind may hold open.
+    thread::spawn({
+        let sender = sender.clone();
+        move || forward(stdout, &sender)
+    });
+    thread::spawn(move || forward(stderr, &sender));
+    let mut tally = Tally::default();
+    let status = watch(&mut child, &lines, &mut tally)?;
+    Ok(tally.settle(status.is_some_and(|status| status.success())))
+}
+
+fn forward(pipe: impl Read, lines: &mpsc::Sender<String>) {
+    for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+        if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Shows and counts the lines until the test has ended; `None` when it had to be killed.
+fn watch(child: &mut Child, lines: &mpsc::Receiver<String>, tally: &mut Tally) -> Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    loop {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => {
+                println!("{line}");
+                tally.read_line(&line);
+                continue;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Some(child.wait()?)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if ended.is_none() {
+            ended = child.try_wait()?.map(|status| (status, Instant::now()));
+        }
+        if let Some((status, at)) = ended {
+            if at.elapsed() > REST_OF_OUTPUT {
+                eprintln!("xtask: a process that the test left behind holds its output open");
+                return Ok(Some(status));
+            }
+        } else if start.elapsed() > DEADLINE {
+            eprintln!("xtask: no end after {DEADLINE:?}: killed");
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+    }
+}
