@@ -22,23 +22,11 @@ macro_rules! package {
     };
 }
 
-package!(
-    project,
-    "ctms.project.v1.rs",
-    "Projects: the life cycle of a clinical trial."
-);
+package!(project, "ctms.project.v1.rs", "Projects: the life cycle of a clinical trial.");
 package!(
     epro,
     "ctms.epro.v1.rs",
     "Electronic patient-reported outcomes: schedules, assignments, notifications, responses."
 );
-package!(
-    finance,
-    "ctms.finance.v1.rs",
-    "Fee schedules, payables and the ledger."
-);
-package!(
-    monitor,
-    "ctms.monitor.v1.rs",
-    "Monitoring plans and check runs."
-);
+package!(finance, "ctms.finance.v1.rs", "Fee schedules, payables and the ledger.");
+package!(monitor, "ctms.monitor.v1.rs", "Monitoring plans and check runs.");
