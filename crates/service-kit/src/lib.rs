@@ -1,0 +1,19 @@
+//! What all four services share: configuration, telemetry, supervision, admin HTTP, the gRPC server, the database connection,
+//! and the wiring of consumer and relay. Knows how a service is run; must not know any domain.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod database;
+pub mod grpc;
+mod healthcheck;
+pub mod readiness;
+pub mod sockets;
+pub mod status;
+pub mod supervisor;
+pub mod telemetry;
+
+pub use config::{BaseArgs, ServiceConfig, ServiceInfo};
+pub use readiness::{Component, Readiness};
+pub use sockets::Sockets;
+pub use supervisor::{Phase, Supervisor};
