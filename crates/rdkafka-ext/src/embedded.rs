@@ -105,10 +105,8 @@ impl EmbeddedBroker {
         let door = match options.listen.port() {
             0 => None,
             _ => Some(
-                TcpListener::bind(options.listen).map_err(|cause| BrokerError::Listen {
-                    address: options.listen,
-                    cause,
-                })?,
+                TcpListener::bind(options.listen)
+                    .map_err(|cause| BrokerError::Listen { address: options.listen, cause })?,
             ),
         };
         let cluster = Cluster::start()?;
@@ -116,25 +114,15 @@ impl EmbeddedBroker {
         for (topic, partitions) in &options.topics {
             cluster.create_topic(topic, *partitions)?;
         }
-        let bootstrap = if door.is_some() {
-            options.listen.to_string()
-        } else {
-            cluster.address()
-        };
+        let bootstrap = if door.is_some() { options.listen.to_string() } else { cluster.address() };
         let proxy = match door {
-            Some(door) => Some(Proxy::start(door, cluster.address()).map_err(|cause| {
-                BrokerError::Listen {
-                    address: options.listen,
-                    cause,
-                }
-            })?),
+            Some(door) => Some(
+                Proxy::start(door, cluster.address())
+                    .map_err(|cause| BrokerError::Listen { address: options.listen, cause })?,
+            ),
             None => None,
         };
-        Ok(Self {
-            proxy,
-            cluster,
-            bootstrap,
-        })
+        Ok(Self { proxy, cluster, bootstrap })
     }
 
     /// What clients set as `bootstrap.servers`, in this process or another on this machine: the address asked for, or with

@@ -31,8 +31,7 @@ pub fn test_fatal_error<C: ClientContext>(
 ) -> Result<(), FaultError> {
     let text = CString::new(reason).map_err(|_| FaultError::BadReason(reason.to_owned()))?;
     // SAFETY: the client is alive for the call, and the text outlives it; librdkafka copies it.
-    let answer =
-        unsafe { rdsys::rd_kafka_test_fatal_error(client.native_ptr(), code, text.as_ptr()) };
+    let answer = unsafe { rdsys::rd_kafka_test_fatal_error(client.native_ptr(), code, text.as_ptr()) };
     match RDKafkaErrorCode::from(answer) {
         RDKafkaErrorCode::NoError => Ok(()),
         _ => Err(FaultError::AlreadyFatal),

@@ -35,15 +35,13 @@ pub async fn probe_group_protocol(bootstrap: &str, timeout: Duration) -> GroupPr
             match ask(address).await {
                 Ok(support) => return support,
                 Err(cause) => {
-                    tracing::debug!(address, %cause, "broker did not tell its API versions")
+                    tracing::debug!(address, %cause, "broker did not tell its API versions");
                 }
             }
         }
         GroupProtocolSupport::Unknown
     };
-    tokio::time::timeout(timeout, ask_all)
-        .await
-        .unwrap_or(GroupProtocolSupport::Unknown)
+    tokio::time::timeout(timeout, ask_all).await.unwrap_or(GroupProtocolSupport::Unknown)
 }
 
 /// The address without its scheme; `None` if the scheme says TLS or there is no address.
@@ -62,14 +60,11 @@ async fn ask(address: &str) -> io::Result<GroupProtocolSupport> {
     broker.write_all(&request()).await?;
     let size = usize::try_from(broker.read_i32().await?).unwrap_or(usize::MAX);
     if size > MAX_ANSWER_BYTES {
-        return Err(io::Error::other(format!(
-            "{address} announces {size} bytes: not a Kafka broker in plain text"
-        )));
+        return Err(io::Error::other(format!("{address} announces {size} bytes: not a Kafka broker in plain text")));
     }
     let mut answer = vec![0; size];
     broker.read_exact(&mut answer).await?;
-    support(&answer)
-        .ok_or_else(|| io::Error::other(format!("{address} sent no list of API versions")))
+    support(&answer).ok_or_else(|| io::Error::other(format!("{address} sent no list of API versions")))
 }
 
 /// `ApiVersions` version 0, with a request header of version 1: every broker since 0.10 answers it.
@@ -91,23 +86,14 @@ fn support(answer: &[u8]) -> Option<GroupProtocolSupport> {
     let (error, rest) = rest.split_first_chunk::<2>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let count = usize::try_from(i32::from_be_bytes(*count)).ok()?;
-    if *correlation_id != [0; 4]
-        || *error != [0; 2]
-        || count == 0
-        || rest.len() < count.checked_mul(6)?
-    {
+    if *correlation_id != [0; 4] || *error != [0; 2] || count == 0 || rest.len() < count.checked_mul(6)? {
         return None;
     }
     let offered = rest.chunks_exact(6).take(count).any(|api| {
-        let [key, _lowest, highest] =
-            [0, 2, 4].map(|at| i16::from_be_bytes([api[at], api[at + 1]]));
+        let [key, _lowest, highest] = [0, 2, 4].map(|at| i16::from_be_bytes([api[at], api[at + 1]]));
         key == CONSUMER_GROUP_HEARTBEAT && highest >= HEARTBEAT_VERSION
     });
-    Some(if offered {
-        GroupProtocolSupport::Consumer
-    } else {
-        GroupProtocolSupport::ClassicOnly
-    })
+    Some(if offered { GroupProtocolSupport::Consumer } else { GroupProtocolSupport::ClassicOnly })
 }
 
 #[cfg(test)]
@@ -117,39 +103,23 @@ mod tests {
     fn answer(apis: &[[i16; 3]]) -> Vec<u8> {
         let mut bytes = vec![0; 6];
         bytes.extend(i32::try_from(apis.len()).unwrap().to_be_bytes());
-        bytes.extend(
-            apis.iter()
-                .flatten()
-                .flat_map(|number| number.to_be_bytes()),
-        );
+        bytes.extend(apis.iter().flatten().flat_map(|number| number.to_be_bytes()));
         bytes
     }
 
     #[test]
     fn the_request_is_what_a_broker_expects() {
         let bytes = request();
-        assert_eq!(
-            bytes[..4],
-            u32::try_from(bytes.len() - 4).unwrap().to_be_bytes()
-        );
+        assert_eq!(bytes[..4], u32::try_from(bytes.len() - 4).unwrap().to_be_bytes());
         assert_eq!(bytes[4..12], [0, 18, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes[12..14], [0, 20]);
     }
 
     #[test]
     fn only_a_heartbeat_that_librdkafka_speaks_counts() {
-        assert_eq!(
-            support(&answer(&[[0, 0, 9], [68, 0, 1]])),
-            Some(GroupProtocolSupport::Consumer)
-        );
-        assert_eq!(
-            support(&answer(&[[0, 0, 9], [68, 0, 0]])),
-            Some(GroupProtocolSupport::ClassicOnly)
-        );
-        assert_eq!(
-            support(&answer(&[[0, 0, 9], [18, 0, 3]])),
-            Some(GroupProtocolSupport::ClassicOnly)
-        );
+        assert_eq!(support(&answer(&[[0, 0, 9], [68, 0, 1]])), Some(GroupProtocolSupport::Consumer));
+        assert_eq!(support(&answer(&[[0, 0, 9], [68, 0, 0]])), Some(GroupProtocolSupport::ClassicOnly));
+        assert_eq!(support(&answer(&[[0, 0, 9], [18, 0, 3]])), Some(GroupProtocolSupport::ClassicOnly));
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub enum DescribeError {
     #[error("topic name {0:?} holds a NUL byte")]
     BadTopic(String),
     /// No answer about the cluster.
-    #[error(
-        "no broker told its cluster id within {timeout_ms} ms; are bootstrap.servers right and reachable?"
-    )]
+    #[error("no broker told its cluster id within {timeout_ms} ms; are bootstrap.servers right and reachable?")]
     NoCluster {
         /// How long we waited.
         timeout_ms: i32,
@@ -60,13 +58,7 @@ pub fn cluster_id<C: ClientContext>(client: &Client<C>, timeout: Duration) -> Op
     // An idle client has asked nothing yet, so ask (for the topics it knows: none is cheap); the answer carries the id.
     // SAFETY: the client is alive; the answer is written to `metadata`, which outlives the call.
     let code = unsafe {
-        rdsys::rd_kafka_metadata(
-            client.native_ptr(),
-            0,
-            ptr::null_mut(),
-            &raw mut metadata,
-            timeout_ms(timeout),
-        )
+        rdsys::rd_kafka_metadata(client.native_ptr(), 0, ptr::null_mut(), &raw mut metadata, timeout_ms(timeout))
     };
     if code != RD_KAFKA_RESP_ERR_NO_ERROR {
         return None;
@@ -97,9 +89,7 @@ pub fn topic_ids<C: ClientContext>(
     topics: &[&str],
     timeout: Duration,
 ) -> Result<Vec<Option<String>>, DescribeError> {
-    let cluster = cluster_id(client, timeout).ok_or(DescribeError::NoCluster {
-        timeout_ms: timeout_ms(timeout),
-    })?;
+    let cluster = cluster_id(client, timeout).ok_or(DescribeError::NoCluster { timeout_ms: timeout_ms(timeout) })?;
     if topics.is_empty() || cluster.starts_with(EMBEDDED_CLUSTER) {
         return Ok(vec![None; topics.len()]);
     }
@@ -107,12 +97,7 @@ pub fn topic_ids<C: ClientContext>(
     let described = descriptions(&answer)?;
     Ok(topics
         .iter()
-        .map(|topic| {
-            described
-                .iter()
-                .find(|(name, _)| name == topic)
-                .and_then(|(_, id)| id.clone())
-        })
+        .map(|topic| described.iter().find(|(name, _)| name == topic).and_then(|(_, id)| id.clone()))
         .collect())
 }
 
@@ -122,10 +107,7 @@ fn describe<C: ClientContext>(
     topics: &[&str],
     timeout: Duration,
 ) -> Result<Owned<rdsys::rd_kafka_event_t>, DescribeError> {
-    let failed = |code, reason: &str| DescribeError::Request {
-        code,
-        reason: reason.to_owned(),
-    };
+    let failed = |code, reason: &str| DescribeError::Request { code, reason: reason.to_owned() };
     let no_memory = || failed(RDKafkaErrorCode::Fail, "librdkafka is out of memory");
     let names = topics
         .iter()
@@ -145,10 +127,7 @@ fn describe<C: ClientContext>(
     let (options, queue) = unsafe {
         (
             Owned::new(
-                rdsys::rd_kafka_AdminOptions_new(
-                    rk,
-                    rdsys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-                ),
+                rdsys::rd_kafka_AdminOptions_new(rk, rdsys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
                 rdsys::rd_kafka_AdminOptions_destroy,
             ),
             Owned::new(rdsys::rd_kafka_queue_new(rk), rdsys::rd_kafka_queue_destroy),
@@ -168,57 +147,34 @@ fn describe<C: ClientContext>(
         return Err(failed(code.into(), "the timeout was refused"));
     }
     // SAFETY: all four are alive; librdkafka copies what it keeps and holds its own reference to the queue.
-    unsafe {
-        rdsys::rd_kafka_DescribeTopics(rk, collection.as_ptr(), options.as_ptr(), queue.as_ptr())
-    };
+    unsafe { rdsys::rd_kafka_DescribeTopics(rk, collection.as_ptr(), options.as_ptr(), queue.as_ptr()) };
     // The request ends by itself at its timeout; the grace lets us see it say so.
     let wait_ms = timeout_ms(timeout).saturating_add(500);
     // SAFETY: the queue is alive; the event, if any, is ours to destroy.
-    unsafe {
-        Owned::new(
-            rdsys::rd_kafka_queue_poll(queue.as_ptr(), wait_ms),
-            rdsys::rd_kafka_event_destroy,
-        )
-    }
-    .ok_or_else(|| failed(RDKafkaErrorCode::OperationTimedOut, "no answer"))
+    unsafe { Owned::new(rdsys::rd_kafka_queue_poll(queue.as_ptr(), wait_ms), rdsys::rd_kafka_event_destroy) }
+        .ok_or_else(|| failed(RDKafkaErrorCode::OperationTimedOut, "no answer"))
 }
 
 /// Reads names and ids out of the answer.
-fn descriptions(
-    answer: &Owned<rdsys::rd_kafka_event_t>,
-) -> Result<Vec<(String, Option<String>)>, DescribeError> {
+fn descriptions(answer: &Owned<rdsys::rd_kafka_event_t>) -> Result<Vec<(String, Option<String>)>, DescribeError> {
     // SAFETY: the event is alive; both calls only read it, and the text lives as long as the event.
-    let (code, reason) = unsafe {
-        (
-            rdsys::rd_kafka_event_error(answer.as_ptr()),
-            rdsys::rd_kafka_event_error_string(answer.as_ptr()),
-        )
-    };
+    let (code, reason) =
+        unsafe { (rdsys::rd_kafka_event_error(answer.as_ptr()), rdsys::rd_kafka_event_error_string(answer.as_ptr())) };
     if code != RD_KAFKA_RESP_ERR_NO_ERROR {
         // SAFETY: as above.
-        return Err(DescribeError::Request {
-            code: code.into(),
-            reason: unsafe { text(reason) },
-        });
+        return Err(DescribeError::Request { code: code.into(), reason: unsafe { text(reason) } });
     }
     // SAFETY: the event is alive; null is returned if it is of another kind.
     let result = unsafe { rdsys::rd_kafka_event_DescribeTopics_result(answer.as_ptr()) };
     if result.is_null() {
         let reason = "the answer is of another kind".to_owned();
-        return Err(DescribeError::Request {
-            code: RDKafkaErrorCode::Fail,
-            reason,
-        });
+        return Err(DescribeError::Request { code: RDKafkaErrorCode::Fail, reason });
     }
     let mut count = 0;
     // SAFETY: the result is alive with its event; `count` outlives the call.
     let first = unsafe { rdsys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
     // SAFETY: the call says that `count` descriptions are there, which live as long as the event.
-    let topics = if first.is_null() {
-        &[]
-    } else {
-        unsafe { std::slice::from_raw_parts(first, count) }
-    };
+    let topics = if first.is_null() { &[] } else { unsafe { std::slice::from_raw_parts(first, count) } };
     topics
         .iter()
         .map(|&topic| {
@@ -235,11 +191,7 @@ fn descriptions(
             if code != RD_KAFKA_RESP_ERR_NO_ERROR {
                 // SAFETY: as above.
                 let reason = unsafe { text(rdsys::rd_kafka_error_string(error)) };
-                return Err(DescribeError::Topic {
-                    topic: name,
-                    code: code.into(),
-                    reason,
-                });
+                return Err(DescribeError::Topic { topic: name, code: code.into(), reason });
             }
             // SAFETY: the id is part of the description; its text lives as long.
             let id = (!id.is_null()).then(|| unsafe { text(rdsys::rd_kafka_Uuid_base64str(id)) });
@@ -259,7 +211,5 @@ unsafe fn text(text: *const std::ffi::c_char) -> String {
         return String::new();
     }
     // SAFETY: promised by the caller.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

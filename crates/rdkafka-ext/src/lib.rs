@@ -3,10 +3,7 @@
 //!
 //! This is the only crate with `unsafe`. Each block says why it is sound, and `tests/conformance.rs` holds the facts about
 //! librdkafka that the blocks lean on against the library that is linked. It knows nothing of services, events or pools.
-#![allow(
-    unsafe_code,
-    reason = "the one crate that calls librdkafka directly; every block carries a SAFETY comment"
-)]
+#![allow(unsafe_code, reason = "the one crate that calls librdkafka directly; every block carries a SAFETY comment")]
 
 mod embedded;
 mod fault;

@@ -78,9 +78,7 @@ impl NativeMessage {
                 String::new()
             } else {
                 // SAFETY: not null, and librdkafka's strings end with a NUL.
-                unsafe { CStr::from_ptr(reason) }
-                    .to_string_lossy()
-                    .into_owned()
+                unsafe { CStr::from_ptr(reason) }.to_string_lossy().into_owned()
             },
         })
     }
@@ -99,8 +97,7 @@ impl NativeMessage {
         }
         // SAFETY: the message keeps a reference to its topic object, whose name never changes and ends with a NUL.
         let name = unsafe { CStr::from_ptr(rdsys::rd_kafka_topic_name(self.raw().rkt)) };
-        name.to_str()
-            .expect("Kafka admits only ASCII letters, digits, '.', '_' and '-' in topic names")
+        name.to_str().expect("Kafka admits only ASCII letters, digits, '.', '_' and '-' in topic names")
     }
 
     /// The topic's identity, without touching its name.
@@ -127,8 +124,7 @@ impl NativeMessage {
         let mut kind = rdsys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is valid, and `kind` outlives the call.
         let at = unsafe { rdsys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
-        (kind != rdsys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && at >= 0)
-            .then_some(at)
+        (kind != rdsys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && at >= 0).then_some(at)
     }
 
     /// The key; `None` where the record has none, which is not the same as an empty one.
@@ -151,16 +147,8 @@ impl NativeMessage {
         let mut list = ptr::null_mut();
         // SAFETY: the message is valid, and as the type is not `Sync` no other thread parses its headers now.
         let code = unsafe { rdsys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) };
-        let list = if code == RD_KAFKA_RESP_ERR_NO_ERROR {
-            NonNull::new(list)
-        } else {
-            None
-        };
-        Headers {
-            list,
-            next: 0,
-            message: PhantomData,
-        }
+        let list = if code == RD_KAFKA_RESP_ERR_NO_ERROR { NonNull::new(list) } else { None };
+        Headers { list, next: 0, message: PhantomData }
     }
 }
 
@@ -207,13 +195,7 @@ impl<'a> Iterator for Headers<'a> {
         let (mut name, mut value, mut size) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0);
         // SAFETY: the list belongs to the message, which `'a` keeps alive; an index past the end is answered with an error.
         let code = unsafe {
-            rdsys::rd_kafka_header_get_all(
-                list.as_ptr(),
-                self.next,
-                &raw mut name,
-                &raw mut value,
-                &raw mut size,
-            )
+            rdsys::rd_kafka_header_get_all(list.as_ptr(), self.next, &raw mut name, &raw mut value, &raw mut size)
         };
         if code != RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
             self.list = None;
@@ -227,10 +209,7 @@ impl<'a> Iterator for Headers<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         // SAFETY: as in `next`.
-        let left = self.list.map_or(
-            0,
-            |list| unsafe { rdsys::rd_kafka_header_cnt(list.as_ptr()) } - self.next,
-        );
+        let left = self.list.map_or(0, |list| unsafe { rdsys::rd_kafka_header_cnt(list.as_ptr()) } - self.next);
         (left, Some(left))
     }
 }

@@ -99,18 +99,13 @@ impl<C: ConsumerContext> SharedQueue<C> {
     pub fn new(consumer: Arc<BaseConsumer<C>>) -> Result<Self, QueueError> {
         let client = consumer.client().native_ptr();
         // SAFETY: the client is alive, held by `consumer`.
-        let raw = NonNull::new(unsafe { rdsys::rd_kafka_queue_new(client) })
-            .ok_or(QueueError::NoQueue)?;
+        let raw = NonNull::new(unsafe { rdsys::rd_kafka_queue_new(client) }).ok_or(QueueError::NoQueue)?;
         let shared = Arc::new(Shared {
             queue: RwLock::new(Some(QueuePtr(raw))),
             client: client.addr(),
             yielded: AtomicBool::new(false),
         });
-        Ok(Self {
-            raw,
-            shared,
-            consumer,
-        })
+        Ok(Self { raw, shared, consumer })
     }
 
     /// The consumer this queue belongs to.
@@ -130,8 +125,7 @@ impl<C: ConsumerContext> SharedQueue<C> {
     /// # Errors
     /// As there.
     pub fn forward_partition(&self, topic: &str, partition: i32) -> Result<(), ForwardError> {
-        self.handle()
-            .forward_partition(&self.consumer, topic, partition)
+        self.handle().forward_partition(&self.consumer, topic, partition)
     }
 
     /// As [`QueueHandle::yield_now`].
@@ -143,10 +137,7 @@ impl<C: ConsumerContext> SharedQueue<C> {
     /// waits for a *full* batch.) Errors come as messages too: see [`NativeMessage::error`].
     pub fn consume_batch(&self, max: usize, into: &mut Vec<NativeMessage>) -> usize {
         into.reserve(max);
-        let free = into
-            .spare_capacity_mut()
-            .as_mut_ptr()
-            .cast::<*mut rdsys::rd_kafka_message_t>();
+        let free = into.spare_capacity_mut().as_mut_ptr().cast::<*mut rdsys::rd_kafka_message_t>();
         // SAFETY: the queue is alive; `free` has room for `max` pointers, and `NativeMessage` is one non-null pointer.
         let taken = unsafe { rdsys::rd_kafka_consume_batch_queue(self.raw.as_ptr(), 0, free, max) };
         let taken = usize::try_from(taken).unwrap_or(0).min(max);
@@ -159,11 +150,7 @@ impl<C: ConsumerContext> SharedQueue<C> {
     /// [`yield_now`](Self::yield_now), also one called since the last return of this method: no wake-up is lost.
     #[must_use]
     pub fn consume_one(&self, timeout: Duration) -> Option<NativeMessage> {
-        let timeout = if self.shared.yielded.swap(false, Ordering::AcqRel) {
-            Duration::ZERO
-        } else {
-            timeout
-        };
+        let timeout = if self.shared.yielded.swap(false, Ordering::AcqRel) { Duration::ZERO } else { timeout };
         let timeout_ms = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         // SAFETY: the queue is alive; null means nothing came.
         let message = unsafe { rdsys::rd_kafka_consume_queue(self.raw.as_ptr(), timeout_ms) };
@@ -171,14 +158,14 @@ impl<C: ConsumerContext> SharedQueue<C> {
         NonNull::new(message).map(|message| unsafe { NativeMessage::from_raw(message) })
     }
 
-    /// How many entries wait in the queue.
+    /// How many entries wait in the queue. Some are marks of librdkafka's own, which taking a batch removes without a message.
     #[must_use]
     pub fn len(&self) -> usize {
         // SAFETY: the queue is alive.
         unsafe { rdsys::rd_kafka_queue_length(self.raw.as_ptr()) }
     }
 
-    /// Whether nothing waits in the queue.
+    /// Whether nothing waits in the queue, no mark either.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -187,11 +174,7 @@ impl<C: ConsumerContext> SharedQueue<C> {
 
 impl<C: ConsumerContext> Drop for SharedQueue<C> {
     fn drop(&mut self) {
-        *self
-            .shared
-            .queue
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.queue.write().unwrap_or_else(PoisonError::into_inner) = None;
         // SAFETY: no handle reaches the pointer any more, and the consumer, dropped after this, still lives. Partitions that
         // are forwarded hold references of their own to what is behind it.
         unsafe { rdsys::rd_kafka_queue_destroy(self.raw.as_ptr()) }
@@ -199,8 +182,9 @@ impl<C: ConsumerContext> Drop for SharedQueue<C> {
 }
 
 impl QueueHandle {
-    /// From now on the records of this partition come from the shared queue. Call it in the rebalance callback of an
-    /// assignment, before `assign`; revoking ends it. The consumer must be the queue's own.
+    /// From now on the records of this partition come from the shared queue. Call it in the rebalance callback of every
+    /// assignment, before `assign`: revoking ends it, and a partition that comes back and is not forwarded again is silent.
+    /// (Outside of a group: the stop that `unassign` starts ends it too, some time later.) The consumer must be the queue's own.
     ///
     /// # Errors
     /// If the partition has no queue, the consumer is another, or the queue is gone: then do not assign the partition.
@@ -212,22 +196,15 @@ impl QueueHandle {
     ) -> Result<(), ForwardError> {
         let client = consumer.client().native_ptr();
         if client.addr() != self.0.client {
-            return Err(ForwardError::OtherConsumer {
-                topic: topic.to_owned(),
-                partition,
-            });
+            return Err(ForwardError::OtherConsumer { topic: topic.to_owned(), partition });
         }
         let name = CString::new(topic).map_err(|_| ForwardError::BadTopic(topic.to_owned()))?;
         let queue = self.0.queue.read().unwrap_or_else(PoisonError::into_inner);
         let shared = queue.ok_or(ForwardError::QueueGone)?;
         // SAFETY: the client is alive, held by `consumer`; the name outlives the call.
-        let source =
-            unsafe { rdsys::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };
+        let source = unsafe { rdsys::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };
         let Some(source) = NonNull::new(source) else {
-            return Err(ForwardError::NoPartitionQueue {
-                topic: topic.to_owned(),
-                partition,
-            });
+            return Err(ForwardError::NoPartitionQueue { topic: topic.to_owned(), partition });
         };
         // SAFETY: both queues are alive (the shared one by the read lock) and of one client. The handle of the partition's
         // queue is destroyed at once: one that stays makes the consumer's drop hang, one dropped late silences the partition.

@@ -37,10 +37,8 @@ impl Cluster {
             .create()
             .map_err(|cause| start(cause.to_string()))?;
         // SAFETY: the host is alive, and outlives the cluster as a field that is dropped after `Drop::drop` has run.
-        let raw =
-            unsafe { rdsys::rd_kafka_mock_cluster_new(host.client().native_ptr(), BROKER_ID) };
-        let raw = NonNull::new(raw)
-            .ok_or_else(|| start("librdkafka gave no port or thread to it".to_owned()))?;
+        let raw = unsafe { rdsys::rd_kafka_mock_cluster_new(host.client().native_ptr(), BROKER_ID) };
+        let raw = NonNull::new(raw).ok_or_else(|| start("librdkafka gave no port or thread to it".to_owned()))?;
         Ok(Self { raw, _host: host })
     }
 
@@ -56,35 +54,19 @@ impl Cluster {
         let raw = self.raw.as_ptr();
         // SAFETY: the cluster is alive; each call takes its lock.
         unsafe {
-            rdsys::rd_kafka_mock_group_initial_rebalance_delay_ms(
-                raw,
-                options.initial_rebalance_delay_ms,
-            );
-            rdsys::rd_kafka_mock_set_group_consumer_session_timeout_ms(
-                raw,
-                options.consumer_session_timeout_ms,
-            );
-            rdsys::rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(
-                raw,
-                options.consumer_heartbeat_interval_ms,
-            );
+            rdsys::rd_kafka_mock_group_initial_rebalance_delay_ms(raw, options.initial_rebalance_delay_ms);
+            rdsys::rd_kafka_mock_set_group_consumer_session_timeout_ms(raw, options.consumer_session_timeout_ms);
+            rdsys::rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(raw, options.consumer_heartbeat_interval_ms);
         }
     }
 
     pub(super) fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), BrokerError> {
         let admitted = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let good_name = (1..=MAX_TOPIC_LEN).contains(&topic.len()) && topic.bytes().all(admitted);
-        let name = CString::new(topic)
-            .ok()
-            .filter(|_| good_name && (1..=MAX_PARTITIONS).contains(&partitions));
-        let name = name.ok_or_else(|| BrokerError::BadTopic {
-            topic: topic.to_owned(),
-            partitions,
-        })?;
+        let name = CString::new(topic).ok().filter(|_| good_name && (1..=MAX_PARTITIONS).contains(&partitions));
+        let name = name.ok_or_else(|| BrokerError::BadTopic { topic: topic.to_owned(), partitions })?;
         // SAFETY: the cluster is alive, the name outlives the call.
-        let code = unsafe {
-            rdsys::rd_kafka_mock_topic_create(self.raw.as_ptr(), name.as_ptr(), partitions, 1)
-        };
+        let code = unsafe { rdsys::rd_kafka_mock_topic_create(self.raw.as_ptr(), name.as_ptr(), partitions, 1) };
         accepted(code, || format!("create topic {topic}"))
     }
 
@@ -103,20 +85,14 @@ impl Cluster {
     pub(super) fn set_round_trip_time(&self, delay: Duration) -> Result<(), BrokerError> {
         let delay_ms = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the cluster is alive.
-        let code =
-            unsafe { rdsys::rd_kafka_mock_broker_set_rtt(self.raw.as_ptr(), BROKER_ID, delay_ms) };
+        let code = unsafe { rdsys::rd_kafka_mock_broker_set_rtt(self.raw.as_ptr(), BROKER_ID, delay_ms) };
         accepted(code, || format!("answer {delay_ms} ms late"))
     }
 
     pub(super) fn push_request_errors(&self, api_key: i16, errors: &[rd_kafka_resp_err_t]) {
         // SAFETY: the cluster is alive and takes its lock; it copies the errors.
         unsafe {
-            rdsys::rd_kafka_mock_push_request_errors_array(
-                self.raw.as_ptr(),
-                api_key,
-                errors.len(),
-                errors.as_ptr(),
-            );
+            rdsys::rd_kafka_mock_push_request_errors_array(self.raw.as_ptr(), api_key, errors.len(), errors.as_ptr());
         }
     }
 
@@ -136,9 +112,6 @@ impl Drop for Cluster {
 fn accepted(code: rd_kafka_resp_err_t, action: impl FnOnce() -> String) -> Result<(), BrokerError> {
     match code {
         rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(BrokerError::Refused {
-            action: action(),
-            code: code.into(),
-        }),
+        code => Err(BrokerError::Refused { action: action(), code: code.into() }),
     }
 }

@@ -26,9 +26,7 @@ impl Proxy {
     /// Takes connections from `door` and leads them to `target`.
     pub(super) fn start(door: StdListener, target: String) -> io::Result<Self> {
         door.set_nonblocking(true)?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let door = {
             let _inside = runtime.enter();
             TcpListener::from_std(door)?
@@ -37,15 +35,8 @@ impl Proxy {
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("broker-door".to_owned())
-            .spawn(move || {
-                runtime
-                    .block_on(stopped.run_until_cancelled(serve(door, target)))
-                    .unwrap_or_default()
-            })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+            .spawn(move || runtime.block_on(stopped.run_until_cancelled(serve(door, target))).unwrap_or_default())?;
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 
