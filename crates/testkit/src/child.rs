@@ -45,11 +45,7 @@ impl Child {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let watchdog = Watchdog::new(&["kill", "-KILL", &process.id().to_string()])?;
-        Ok(Self {
-            process,
-            watchdog,
-            status: None,
-        })
+        Ok(Self { process, watchdog, status: None })
     }
 
     /// The process id.
@@ -64,10 +60,7 @@ impl Child {
     /// When the system refuses to say.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
-            self.status = self
-                .process
-                .try_wait()
-                .context("cannot ask for the exit status")?;
+            self.status = self.process.try_wait().context("cannot ask for the exit status")?;
             if self.status.is_some() {
                 self.watchdog.release();
             }
@@ -81,10 +74,7 @@ impl Child {
     /// When the process is gone or the signal unknown.
     pub fn signal(&mut self, name: &str) -> Result<()> {
         if let Some(status) = self.exited()? {
-            bail!(
-                "process {} cannot get {name}: it ended with {status}",
-                self.id()
-            );
+            bail!("process {} cannot get {name}: it ended with {status}", self.id());
         }
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()])
@@ -123,11 +113,7 @@ impl Child {
     pub fn kill(&mut self) -> Result<()> {
         if self.exited()?.is_none() {
             self.process.kill().context("cannot kill the process")?;
-            self.status = Some(
-                self.process
-                    .wait()
-                    .context("cannot wait for the killed process")?,
-            );
+            self.status = Some(self.process.wait().context("cannot wait for the killed process")?);
             self.watchdog.release();
         }
         Ok(())

@@ -14,12 +14,7 @@ pub(crate) struct Container {
 
 impl Container {
     /// `docker run -d` with the options; a name that starts with `prefix`.
-    pub(crate) fn run(
-        image: &str,
-        prefix: &str,
-        options: &[String],
-        arguments: &[&str],
-    ) -> Result<Self> {
+    pub(crate) fn run(image: &str, prefix: &str, options: &[String], arguments: &[&str]) -> Result<Self> {
         docker(&["info", "--format", "{{.ServerVersion}}"]).context("no Docker engine answers")?;
         let name = format!("{prefix}-{}", uuid::Uuid::new_v4().simple());
         let remover = Watchdog::new(&["docker", "rm", "--force", "--volumes", &name])?;
@@ -56,16 +51,9 @@ impl Drop for Container {
 }
 
 fn docker(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("docker")
-        .args(arguments)
-        .output()
-        .context("docker is not installed")?;
+    let output = Command::new("docker").args(arguments).output().context("docker is not installed")?;
     if !output.status.success() {
-        bail!(
-            "docker {}: {}",
-            arguments.first().unwrap_or(&""),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("docker {}: {}", arguments.first().unwrap_or(&""), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

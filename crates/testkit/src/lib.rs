@@ -6,11 +6,13 @@
 //! under `CI=true`, where a skip is a failure.
 
 mod child;
+pub mod cluster;
 mod container;
 pub mod kafka;
 mod paths;
 mod port;
 pub mod postgres;
+pub mod scenario;
 mod skip;
 mod wait;
 

@@ -11,8 +11,6 @@ pub fn repository_root() -> &'static Path {
 /// Cargo's target folder, as `CARGO_TARGET_DIR` or the default names it.
 #[must_use]
 pub fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || repository_root().join("target"),
-        |dir| repository_root().join(dir),
-    )
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository_root().join("target"), |dir| repository_root().join(dir))
 }

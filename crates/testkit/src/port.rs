@@ -18,8 +18,7 @@ const COUNT: u16 = 12_000;
 #[must_use]
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % u32::from(COUNT))
-        .expect("a remainder below 12,000 fits");
+    let start = u16::try_from(std::process::id() % u32::from(COUNT)).expect("a remainder below 12,000 fits");
     for _ in 0..COUNT {
         // Test executables run side by side: each begins elsewhere, a prime step apart.
         let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(7);

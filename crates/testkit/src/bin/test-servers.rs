@@ -23,28 +23,8 @@ fn main() -> anyhow::Result<()> {
         Err(why) => format!("MISSING {why}"),
     };
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{}",
-        line(
-            BROKERS_ENV,
-            kafka
-                .as_ref()
-                .map(Kafka::brokers)
-                .map_err(ToString::to_string)
-        )
-    )?;
-    writeln!(
-        out,
-        "{}",
-        line(
-            URL_ENV,
-            postgres
-                .as_ref()
-                .map(Postgres::url)
-                .map_err(ToString::to_string)
-        )
-    )?;
+    writeln!(out, "{}", line(BROKERS_ENV, kafka.as_ref().map(Kafka::brokers).map_err(ToString::to_string)))?;
+    writeln!(out, "{}", line(URL_ENV, postgres.as_ref().map(Postgres::url).map_err(ToString::to_string)))?;
     writeln!(out, "READY")?;
     out.flush()?;
     std::io::stdin().lock().read_to_end(&mut Vec::new())?;

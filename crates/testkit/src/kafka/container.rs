@@ -14,12 +14,8 @@ pub(super) fn start() -> Result<(Container, u16)> {
     let mut options = vec!["-p".to_owned(), format!("127.0.0.1:{port}:{port}")];
     for (key, value) in settings::properties("0.0.0.0", port, CONTROLLER_PORT) {
         options.push("-e".to_owned());
-        options.push(format!(
-            "KAFKA_{}={value}",
-            key.to_uppercase().replace('.', "_")
-        ));
+        options.push(format!("KAFKA_{}={value}", key.to_uppercase().replace('.', "_")));
     }
-    let container = Container::run(IMAGE, "ctms-test-kafka", &options, &[])
-        .context("Docker cannot run Kafka")?;
+    let container = Container::run(IMAGE, "ctms-test-kafka", &options, &[]).context("Docker cannot run Kafka")?;
     Ok((container, port))
 }

@@ -31,9 +31,7 @@ pub(super) fn classpath() -> Result<String> {
         let said = String::from_utf8_lossy(&output.stdout);
         bail!(
             "Maven cannot fetch Kafka's jars: {}",
-            said.lines()
-                .find(|line| line.contains("ERROR"))
-                .unwrap_or("no word why")
+            said.lines().find(|line| line.contains("ERROR")).unwrap_or("no word why")
         );
     }
     std::fs::rename(&fresh, &remembered).context("cannot keep the classpath")?;
@@ -41,14 +39,9 @@ pub(super) fn classpath() -> Result<String> {
 }
 
 fn still_valid(remembered: &Path, pom: &Path) -> Option<String> {
-    let newer =
-        remembered.metadata().ok()?.modified().ok()? >= pom.metadata().ok()?.modified().ok()?;
+    let newer = remembered.metadata().ok()?.modified().ok()? >= pom.metadata().ok()?.modified().ok()?;
     let classpath = std::fs::read_to_string(remembered).ok()?;
-    let complete = !classpath.is_empty()
-        && classpath
-            .trim()
-            .split(':')
-            .all(|jar| Path::new(jar).exists());
+    let complete = !classpath.is_empty() && classpath.trim().split(':').all(|jar| Path::new(jar).exists());
     (newer && complete).then_some(classpath)
 }
 

@@ -24,24 +24,10 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start() -> Result<Self> {
         let classpath = jars::classpath()?;
-        let dir = tempfile::Builder::new()
-            .prefix("ctms-kafka-")
-            .tempdir()
-            .context("cannot make a folder for Kafka")?;
-        let sweeper = Watchdog::new(&[
-            "sh",
-            "-c",
-            "sleep 1; rm -rf \"$0\"",
-            &dir.path().to_string_lossy(),
-        ])?;
+        let dir = tempfile::Builder::new().prefix("ctms-kafka-").tempdir().context("cannot make a folder for Kafka")?;
+        let sweeper = Watchdog::new(&["sh", "-c", "sleep 1; rm -rf \"$0\"", &dir.path().to_string_lossy()])?;
         let (port, controller_port) = (free_port(), free_port());
-        let mut server = Self {
-            classpath,
-            port,
-            process: None,
-            dir,
-            sweeper,
-        };
+        let mut server = Self { classpath, port, process: None, dir, sweeper };
         server.write_properties(controller_port)?;
         server.format()?;
         server.run()?;
@@ -59,13 +45,7 @@ impl Server {
         let mut command = self.java();
         // The small heap and the first compiler tier suit a broker that lives for a minute.
         command
-            .args([
-                "-Xms128m",
-                "-Xmx512m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "kafka.Kafka",
-            ])
+            .args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"])
             .arg(self.properties_file());
         self.process = Some(Child::spawn(command, &self.log_file())?);
         Ok(())
@@ -76,10 +56,7 @@ impl Server {
         let ended = self.process.as_mut()?.exited().ok()??;
         let log = fs::read_to_string(self.log_file()).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(5).collect();
-        Some(format!(
-            "Kafka ended with {ended}: {}",
-            last.into_iter().rev().collect::<Vec<_>>().join(" | ")
-        ))
+        Some(format!("Kafka ended with {ended}: {}", last.into_iter().rev().collect::<Vec<_>>().join(" | ")))
     }
 
     pub(super) fn stop(&mut self) -> Result<()> {
@@ -91,9 +68,7 @@ impl Server {
     }
 
     pub(super) fn kill(&mut self) -> Result<()> {
-        self.process
-            .take()
-            .map_or(Ok(()), |mut process| process.kill())
+        self.process.take().map_or(Ok(()), |mut process| process.kill())
     }
 
     fn java(&self) -> Command {
@@ -115,22 +90,12 @@ impl Server {
         let cluster = base64_url(uuid::Uuid::new_v4().as_bytes());
         let output = self
             .java()
-            .args([
-                "-XX:TieredStopAtLevel=1",
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                &cluster,
-                "-c",
-            ])
+            .args(["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"])
             .arg(self.properties_file())
             .output()
             .context("cannot run Kafka's StorageTool")?;
         if !output.status.success() {
-            bail!(
-                "StorageTool format failed: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("StorageTool format failed: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
     }
@@ -160,11 +125,7 @@ fn base64_url(bytes: &[u8; 16]) -> String {
     (0..22)
         .map(|digit| {
             let shift = 122_i32 - 6 * digit;
-            let six = if shift >= 0 {
-                bits >> shift
-            } else {
-                bits << -shift
-            } & 63;
+            let six = if shift >= 0 { bits >> shift } else { bits << -shift } & 63;
             char::from(ALPHABET[usize::try_from(six).expect("six bits fit")])
         })
         .collect()

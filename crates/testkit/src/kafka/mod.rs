@@ -1,9 +1,11 @@
 //! A real Kafka for tests: the one that the environment names, else one of our own in Docker or from Maven's jars.
 
 mod container;
+mod foreign;
 mod jars;
 mod local;
 mod settings;
+mod topics;
 
 use std::time::Duration;
 
@@ -14,6 +16,9 @@ use rdkafka::{
 };
 
 use crate::{Missing, container::Container, wait_until_blocking};
+
+pub use foreign::{StoredRecord, produce, read_all};
+pub use topics::Topics;
 
 /// Names a running Kafka: `host:port[,host:port]`.
 pub const BROKERS_ENV: &str = "KAFKA_BROKERS";
@@ -41,13 +46,8 @@ impl Kafka {
     /// [`Missing`] when the variable is not set.
     pub fn given() -> Result<Self, Missing> {
         match std::env::var(BROKERS_ENV) {
-            Ok(brokers) if !brokers.is_empty() => Ok(Self {
-                brokers,
-                node: Node::Given,
-            }),
-            _ => Err(Missing(format!(
-                "no Kafka: {BROKERS_ENV} is not set; `cargo xtask test` starts one"
-            ))),
+            Ok(brokers) if !brokers.is_empty() => Ok(Self { brokers, node: Node::Given }),
+            _ => Err(Missing(format!("no Kafka: {BROKERS_ENV} is not set; `cargo xtask test` starts one"))),
         }
     }
 
@@ -122,20 +122,14 @@ impl Kafka {
 
     fn in_container() -> Result<Self> {
         let (container, port) = container::start()?;
-        let mut kafka = Self {
-            brokers: format!("127.0.0.1:{port}"),
-            node: Node::Container(container),
-        };
+        let mut kafka = Self { brokers: format!("127.0.0.1:{port}"), node: Node::Container(container) };
         kafka.wait_ready()?;
         Ok(kafka)
     }
 
     fn from_jars() -> Result<Self> {
         let server = local::Server::start()?;
-        let mut kafka = Self {
-            brokers: format!("127.0.0.1:{}", server.port()),
-            node: Node::Local(server),
-        };
+        let mut kafka = Self { brokers: format!("127.0.0.1:{}", server.port()), node: Node::Local(server) };
         kafka.wait_ready()?;
         Ok(kafka)
     }
@@ -155,11 +149,6 @@ impl Kafka {
             let metadata = client.fetch_metadata(None, Duration::from_secs(1)).ok()?;
             (!metadata.brokers().is_empty()).then_some(Ok(()))
         });
-        ready.unwrap_or_else(|| {
-            bail!(
-                "Kafka on {} does not answer after {READY_DEADLINE:?}",
-                self.brokers
-            )
-        })
+        ready.unwrap_or_else(|| bail!("Kafka on {} does not answer after {READY_DEADLINE:?}", self.brokers))
     }
 }

@@ -6,10 +6,7 @@ const SHARED: &[(&str, &str)] = &[
     ("node.id", "1"),
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "PLAINTEXT"),
-    (
-        "listener.security.protocol.map",
-        "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-    ),
+    ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
     ("auto.create.topics.enable", "false"),
     ("num.partitions", "8"),
     ("offsets.topic.num.partitions", "8"),
@@ -30,23 +27,10 @@ const SHARED: &[(&str, &str)] = &[
 /// All properties of a broker that clients reach on `127.0.0.1:port`.
 pub(super) fn properties(bind: &str, port: u16, controller_port: u16) -> Vec<(String, String)> {
     let own = [
-        (
-            "listeners",
-            format!("PLAINTEXT://{bind}:{port},CONTROLLER://127.0.0.1:{controller_port}"),
-        ),
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{port}"),
-        ),
-        (
-            "controller.quorum.voters",
-            format!("1@127.0.0.1:{controller_port}"),
-        ),
+        ("listeners", format!("PLAINTEXT://{bind}:{port},CONTROLLER://127.0.0.1:{controller_port}")),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("controller.quorum.voters", format!("1@127.0.0.1:{controller_port}")),
     ];
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
-    SHARED
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .chain(own)
-        .collect()
+    SHARED.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).chain(own).collect()
 }

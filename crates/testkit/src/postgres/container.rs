@@ -14,12 +14,7 @@ pub(super) fn start() -> Result<(Container, u16)> {
         "-e".to_owned(),
         "POSTGRES_HOST_AUTH_METHOD=trust".to_owned(),
     ];
-    let container = Container::run(
-        IMAGE,
-        "ctms-test-postgres",
-        &options,
-        &["-c", "max_connections=300"],
-    )
-    .context("Docker cannot run PostgreSQL")?;
+    let container = Container::run(IMAGE, "ctms-test-postgres", &options, &["-c", "max_connections=300"])
+        .context("Docker cannot run PostgreSQL")?;
     Ok((container, port))
 }

@@ -30,20 +30,9 @@ impl Server {
             .prefix("ctms-postgres-")
             .tempdir()
             .context("cannot make a folder for PostgreSQL")?;
-        let sweeper = Watchdog::new(&[
-            "sh",
-            "-c",
-            "sleep 1; rm -rf \"$0\"",
-            &dir.path().to_string_lossy(),
-        ])?;
+        let sweeper = Watchdog::new(&["sh", "-c", "sleep 1; rm -rf \"$0\"", &dir.path().to_string_lossy()])?;
         binaries.give_away(dir.path())?;
-        let mut server = Self {
-            port: free_port(),
-            binaries,
-            process: None,
-            dir,
-            sweeper,
-        };
+        let mut server = Self { port: free_port(), binaries, process: None, dir, sweeper };
         server.initialise()?;
         server.run()?;
         Ok(server)
@@ -73,10 +62,7 @@ impl Server {
     pub(super) fn died(&mut self) -> Option<String> {
         let ended = self.process.as_mut()?.exited().ok()??;
         let log = std::fs::read_to_string(self.dir.path().join("server.out")).unwrap_or_default();
-        Some(format!(
-            "PostgreSQL ended with {ended}: {}",
-            log.lines().last().unwrap_or_default()
-        ))
+        Some(format!("PostgreSQL ended with {ended}: {}", log.lines().last().unwrap_or_default()))
     }
 
     pub(super) fn stop(&mut self) -> Result<()> {
@@ -89,9 +75,7 @@ impl Server {
     }
 
     pub(super) fn kill(&mut self) -> Result<()> {
-        self.process
-            .take()
-            .map_or(Ok(()), |mut process| process.kill())
+        self.process.take().map_or(Ok(()), |mut process| process.kill())
     }
 
     fn initialise(&self) -> Result<()> {
@@ -104,10 +88,7 @@ impl Server {
             .output()
             .context("cannot run initdb")?;
         if !output.status.success() {
-            bail!(
-                "initdb failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -139,11 +120,7 @@ impl Binaries {
         let dir = newest_packaged()
             .or_else(in_path)
             .context("initdb and postgres are in no /usr/lib/postgresql/*/bin and not in PATH")?;
-        let run_as = if is_root()? {
-            Some(unprivileged_user()?)
-        } else {
-            None
-        };
+        let run_as = if is_root()? { Some(unprivileged_user()?) } else { None };
         Ok(Self { dir, run_as })
     }
 
@@ -153,9 +130,7 @@ impl Binaries {
             None => Command::new(path),
             Some(user) => {
                 let mut command = Command::new("setpriv");
-                command
-                    .args(["--reuid", user, "--regid", user, "--clear-groups", "--"])
-                    .arg(path);
+                command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).arg(path);
                 command
             }
         };
@@ -167,11 +142,7 @@ impl Binaries {
         let Some(user) = self.run_as else {
             return Ok(());
         };
-        let status = Command::new("chown")
-            .arg(format!("{user}:"))
-            .arg(dir)
-            .status()
-            .context("cannot run chown")?;
+        let status = Command::new("chown").arg(format!("{user}:")).arg(dir).status().context("cannot run chown")?;
         if !status.success() {
             bail!("chown {user}: {} failed", dir.display());
         }
@@ -183,12 +154,7 @@ fn newest_packaged() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     versions
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse::<u32>().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
         .filter(|(_, bin)| is_complete(bin))
         .max()
         .map(|(_, bin)| bin)
@@ -203,23 +169,13 @@ fn is_complete(bin: &Path) -> bool {
 }
 
 fn is_root() -> Result<bool> {
-    let output = Command::new("id")
-        .arg("-u")
-        .output()
-        .context("cannot run id")?;
+    let output = Command::new("id").arg("-u").output().context("cannot run id")?;
     Ok(output.stdout.trim_ascii() == b"0")
 }
 
 fn unprivileged_user() -> Result<&'static str> {
     ["postgres", "nobody"]
         .into_iter()
-        .find(|user| {
-            Command::new("id")
-                .args(["-g", user])
-                .output()
-                .is_ok_and(|output| output.status.success())
-        })
-        .context(
-            "running as root, and neither the user postgres nor nobody exists to run PostgreSQL",
-        )
+        .find(|user| Command::new("id").args(["-g", user]).output().is_ok_and(|output| output.status.success()))
+        .context("running as root, and neither the user postgres nor nobody exists to run PostgreSQL")
 }

@@ -37,13 +37,8 @@ impl Postgres {
     /// [`Missing`] when the variable is not set.
     pub fn given() -> Result<Self, Missing> {
         match std::env::var(URL_ENV) {
-            Ok(url) if !url.is_empty() => Ok(Self {
-                url,
-                node: Node::Given,
-            }),
-            _ => Err(Missing(format!(
-                "no PostgreSQL: {URL_ENV} is not set; `cargo xtask test` starts one"
-            ))),
+            Ok(url) if !url.is_empty() => Ok(Self { url, node: Node::Given }),
+            _ => Err(Missing(format!("no PostgreSQL: {URL_ENV} is not set; `cargo xtask test` starts one"))),
         }
     }
 
@@ -81,30 +76,14 @@ impl Postgres {
         let name = format!("ctms_test_{}", uuid::Uuid::new_v4().simple());
         let mut options = ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
-        let server = sea_orm::Database::connect(options)
-            .await
-            .with_context(|| format!("cannot connect to {}", self.url))?;
-        server
-            .execute_unprepared(&format!("CREATE DATABASE {name}"))
-            .await
-            .context("cannot create a database")?;
-        server
-            .close()
-            .await
-            .context("cannot close the connection")?;
-        let (base, query) = self
-            .url
-            .split_once('?')
-            .map_or((self.url.as_str(), None), |(base, query)| {
-                (base, Some(query))
-            });
-        let (server_url, _) = base
-            .rsplit_once('/')
-            .with_context(|| format!("{base} names no database"))?;
-        Ok(query.map_or_else(
-            || format!("{server_url}/{name}"),
-            |query| format!("{server_url}/{name}?{query}"),
-        ))
+        let server =
+            sea_orm::Database::connect(options).await.with_context(|| format!("cannot connect to {}", self.url))?;
+        server.execute_unprepared(&format!("CREATE DATABASE {name}")).await.context("cannot create a database")?;
+        server.close().await.context("cannot close the connection")?;
+        let (base, query) =
+            self.url.split_once('?').map_or((self.url.as_str(), None), |(base, query)| (base, Some(query)));
+        let (server_url, _) = base.rsplit_once('/').with_context(|| format!("{base} names no database"))?;
+        Ok(query.map_or_else(|| format!("{server_url}/{name}"), |query| format!("{server_url}/{name}?{query}")))
     }
 
     /// An orderly stop.
@@ -155,10 +134,7 @@ impl Postgres {
     }
 
     fn on_port(port: u16, node: Node) -> Result<Self> {
-        let mut postgres = Self {
-            url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-            node,
-        };
+        let mut postgres = Self { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), node };
         postgres.wait_ready()?;
         Ok(postgres)
     }
@@ -167,16 +143,10 @@ impl Postgres {
     fn wait_ready(&mut self) -> Result<()> {
         let url = self.url.clone();
         let asks = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .ok()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async {
                 let server = sea_orm::Database::connect(
-                    ConnectOptions::new(&url)
-                        .max_connections(1)
-                        .sqlx_logging(false)
-                        .to_owned(),
+                    ConnectOptions::new(&url).max_connections(1).sqlx_logging(false).to_owned(),
                 )
                 .await
                 .ok()?;
@@ -194,11 +164,6 @@ impl Postgres {
             // A thread of its own: the caller may be inside a runtime.
             std::thread::scope(|scope| scope.spawn(&asks).join().ok().flatten()).map(Ok)
         });
-        ready.unwrap_or_else(|| {
-            bail!(
-                "PostgreSQL at {} does not answer after {READY_DEADLINE:?}",
-                self.url
-            )
-        })
+        ready.unwrap_or_else(|| bail!("PostgreSQL at {} does not answer after {READY_DEADLINE:?}", self.url))
     }
 }
