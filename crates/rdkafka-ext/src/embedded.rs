@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys::rd_kafka_resp_err_t;
 
+use crate::group_protocol::CONSUMER_GROUP_HEARTBEAT;
 use cluster::Cluster;
 use proxy::Proxy;
 
@@ -21,6 +22,8 @@ pub struct EmbeddedOptions {
     pub listen: SocketAddr,
     /// Topics and how many partitions each has. Any other topic comes up with four when somebody asks for it.
     pub topics: Vec<(String, i32)>,
+    /// Which protocols groups may use.
+    pub group_protocols: GroupProtocols,
     /// How long a classic group waits for more members before its first assignment. Kafka's own default is 3000.
     pub initial_rebalance_delay_ms: i32,
     /// After what silence a member of a KIP-848 group is out. (A classic member names its own.)
@@ -29,11 +32,21 @@ pub struct EmbeddedOptions {
     pub consumer_heartbeat_interval_ms: i32,
 }
 
+/// Which group protocols the broker offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocols {
+    /// As Kafka from 4.0 on.
+    ClassicAndConsumer,
+    /// As Kafka before 4.0: it does not know `ConsumerGroupHeartbeat`.
+    ClassicOnly,
+}
+
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             topics: Vec::new(),
+            group_protocols: GroupProtocols::ClassicAndConsumer,
             initial_rebalance_delay_ms: 0,
             consumer_session_timeout_ms: 10_000,
             consumer_heartbeat_interval_ms: 1_000,
@@ -111,6 +124,9 @@ impl EmbeddedBroker {
         };
         let cluster = Cluster::start()?;
         cluster.set_group_timing(options);
+        if options.group_protocols == GroupProtocols::ClassicOnly {
+            cluster.disable_api(CONSUMER_GROUP_HEARTBEAT)?;
+        }
         for (topic, partitions) in &options.topics {
             cluster.create_topic(topic, *partitions)?;
         }

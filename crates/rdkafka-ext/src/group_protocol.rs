@@ -19,7 +19,7 @@ pub enum GroupProtocolSupport {
 }
 
 const API_VERSIONS: i16 = 18;
-const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+pub(crate) const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 /// librdkafka speaks version 1 and later; the early access of Kafka 3.7 to 3.9 had version 0.
 const HEARTBEAT_VERSION: i16 = 1;
 const CLIENT_ID: &str = "group-protocol-probe";

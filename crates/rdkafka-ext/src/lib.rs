@@ -13,7 +13,7 @@ mod message;
 mod owned;
 mod queue;
 
-pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions};
+pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocols};
 pub use fault::{FaultError, test_fatal_error};
 pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};
 pub use identity::{DescribeError, cluster_id, topic_ids};

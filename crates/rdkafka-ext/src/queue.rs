@@ -1,7 +1,7 @@
 //! One queue that many partitions flow into, drained in batches. It must not know about groups, ledgers or order.
 
 use std::ffi::CString;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -128,6 +128,14 @@ impl<C: ConsumerContext> SharedQueue<C> {
         self.handle().forward_partition(&self.consumer, topic, partition)
     }
 
+    /// As [`QueueHandle::unforward_partition`], for the queue's own consumer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unforward_partition(&self, topic: &str, partition: i32) -> Result<(), ForwardError> {
+        self.handle().unforward_partition(&self.consumer, topic, partition)
+    }
+
     /// As [`QueueHandle::yield_now`].
     pub fn yield_now(&self) {
         self.shared.yield_now();
@@ -194,6 +202,32 @@ impl QueueHandle {
         topic: &str,
         partition: i32,
     ) -> Result<(), ForwardError> {
+        self.steer_partition(consumer, topic, partition, |shared| shared.0.as_ptr())
+    }
+
+    /// Holds an assigned partition back: what is fetched from now on waits in the partition's own queue (librdkafka stops
+    /// fetching at `queued.max.messages.kbytes`), and [`forward_partition`](Self::forward_partition) lets it flow again, in order.
+    /// Nothing is fetched twice, unlike after a pause. What is in the shared queue already stays there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unforward_partition<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(), ForwardError> {
+        self.steer_partition(consumer, topic, partition, |_| ptr::null_mut())
+    }
+
+    /// Sets where a partition's queue leads to: another queue of the same client, or nowhere (null).
+    fn steer_partition<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partition: i32,
+        target: impl FnOnce(QueuePtr) -> *mut rdsys::rd_kafka_queue_t,
+    ) -> Result<(), ForwardError> {
         let client = consumer.client().native_ptr();
         if client.addr() != self.0.client {
             return Err(ForwardError::OtherConsumer { topic: topic.to_owned(), partition });
@@ -206,10 +240,10 @@ impl QueueHandle {
         let Some(source) = NonNull::new(source) else {
             return Err(ForwardError::NoPartitionQueue { topic: topic.to_owned(), partition });
         };
-        // SAFETY: both queues are alive (the shared one by the read lock) and of one client. The handle of the partition's
-        // queue is destroyed at once: one that stays makes the consumer's drop hang, one dropped late silences the partition.
+        // SAFETY: the partition's queue is alive, and so is the target (the shared one by the read lock), of the same client.
+        // The handle is destroyed at once: one that stays makes the consumer's drop hang.
         unsafe {
-            rdsys::rd_kafka_queue_forward(source.as_ptr(), shared.0.as_ptr());
+            rdsys::rd_kafka_queue_forward(source.as_ptr(), target(shared));
             rdsys::rd_kafka_queue_destroy(source.as_ptr());
         }
         Ok(())

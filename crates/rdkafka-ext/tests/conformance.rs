@@ -137,6 +137,30 @@ fn a_forwarded_partition_leaves_nothing_to_the_consumers_own_queue() {
 }
 
 #[test]
+fn a_partition_held_back_is_silent_and_flows_on_in_order_when_forwarded() {
+    let broker = broker(&[(TOPIC, 1)]);
+    let producer = producer(broker.bootstrap());
+    produce(&producer, TOPIC, 0, 10);
+    let queue = assigned(broker.bootstrap(), &[]);
+    let mut messages = Vec::new();
+    eventually("all", || {
+        queue.consume_batch(512, &mut messages);
+        (messages.len() == 10).then_some(())
+    });
+    queue.unforward_partition(TOPIC, 0).unwrap();
+    produce(&producer, TOPIC, 0, 10);
+    assert!(queue.consumer().poll(SHORT).is_none());
+    assert_eq!(queue.consume_batch(512, &mut messages), 0);
+    queue.forward_partition(TOPIC, 0).unwrap();
+    produce(&producer, TOPIC, 0, 10);
+    eventually("the rest", || {
+        queue.consume_batch(512, &mut messages);
+        (messages.len() == 30).then_some(())
+    });
+    assert!(messages.iter().map(NativeMessage::offset).eq(0..30));
+}
+
+#[test]
 fn a_partition_assigned_again_is_silent_until_it_is_forwarded_again() {
     let broker = broker(&[(TOPIC, 1)]);
     produce(&producer(broker.bootstrap()), TOPIC, 0, 10);

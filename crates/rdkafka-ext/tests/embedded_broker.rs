@@ -10,7 +10,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka_ext::{
-    BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocolSupport, cluster_id, probe_group_protocol, topic_ids,
+    BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocolSupport, GroupProtocols, cluster_id,
+    probe_group_protocol, topic_ids,
 };
 use support::{DEADLINE, Member, broker, produce, producer};
 
@@ -88,6 +89,21 @@ async fn it_runs_inside_an_async_program_and_speaks_the_new_group_protocol() {
         let support = probe_group_protocol(&nobody, Duration::from_millis(100)).await;
         assert_eq!(support, GroupProtocolSupport::Unknown, "{nobody:?}");
     }
+}
+
+#[tokio::test]
+async fn as_a_broker_before_kafka_4_it_offers_classic_groups_only() {
+    let options = EmbeddedOptions {
+        topics: vec![(TOPIC.to_owned(), 1)],
+        group_protocols: GroupProtocols::ClassicOnly,
+        ..EmbeddedOptions::default()
+    };
+    let broker = EmbeddedBroker::start(&options).unwrap();
+    assert_eq!(probe_group_protocol(broker.bootstrap(), DEADLINE).await, GroupProtocolSupport::ClassicOnly);
+    produce(&producer(broker.bootstrap()), TOPIC, 0, 1);
+    let member = Member::join(broker.bootstrap(), "g", &[TOPIC], &[]);
+    assert_eq!(member.take(1).len(), 1);
+    assert_eq!(member.leave(), 0);
 }
 
 #[test]

@@ -60,6 +60,13 @@ impl Cluster {
         }
     }
 
+    /// The broker answers as one that never heard of this kind of request.
+    pub(super) fn disable_api(&self, api_key: i16) -> Result<(), BrokerError> {
+        // SAFETY: the cluster is alive.
+        let code = unsafe { rdsys::rd_kafka_mock_set_apiversion(self.raw.as_ptr(), api_key, -1, -1) };
+        accepted(code, || format!("disable API {api_key}"))
+    }
+
     pub(super) fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), BrokerError> {
         let admitted = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let good_name = (1..=MAX_TOPIC_LEN).contains(&topic.len()) && topic.bytes().all(admitted);
