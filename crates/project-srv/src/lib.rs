@@ -1,0 +1,52 @@
+//! The project service: owns projects, answers gRPC, and tells what happened through its outbox.
+
+mod api;
+mod config;
+pub mod domain;
+mod migrations;
+mod mutation;
+mod retention;
+mod store;
+mod watches;
+
+pub use config::{Config, ProjectArgs};
+pub use migrations::migrations;
+
+use contracts::project::v1::project_service_server::ProjectServiceServer;
+use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use tokio_util::sync::CancellationToken;
+
+use api::ProjectApi;
+use mutation::Mutations;
+use watches::Watches;
+
+/// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
+///
+/// # Errors
+/// When the database cannot be opened, or when a task failed or did not stop within the grace.
+pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let base = &config.base;
+    let db = database::open(&config).await?;
+    let mut supervisor = Supervisor::new(Config::INFO.name, &shutdown, base.shutdown.shutdown_grace);
+    let readiness = Readiness::new(supervisor.stopping());
+
+    let watches = Watches::new(config.project.watch_limit);
+    let mutations = Mutations::new(db.clone(), base.kafka.kafka_topic.clone());
+    let service = ProjectServiceServer::new(ProjectApi::new(db.clone(), mutations, watches.clone()))
+        .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
+    let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
+    supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
+
+    let (poll_db, poll_every) = (db.clone(), config.project.watch_poll);
+    supervisor.spawn(Phase::Work, "watch-poll", move |stop| watches.poll(poll_db, poll_every, stop));
+    let (log_db, retention) = (db.clone(), config.project.request_retention);
+    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::run(log_db, retention, stop));
+    let (watched_db, component) = (db.clone(), readiness.component("database"));
+    supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
+
+    supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, axum::Router::new(), stop));
+
+    let stopped = supervisor.run().await;
+    db.close().await;
+    Ok(stopped?)
+}

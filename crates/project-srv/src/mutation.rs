@@ -1,0 +1,269 @@
+//! The one transaction behind every mutation: lock, look the request id up, decide, write state, audit, event and
+//! answer, commit. It knows neither gRPC messages nor the rules.
+//!
+//! The lock on the project row makes event order commit order, and lets the second of two calls with one request id
+//! find the first one's answer.
+
+use contracts::envelope::CloudEvent;
+use contracts::ids::{ProjectId, SiteId};
+use contracts::reasons;
+use outbox::db::{self, Database, DbErr, Tx};
+use outbox::requests::{self, Lookup};
+use outbox::{AppendError, NewEvent};
+use service_kit::status::{ApiError, Precondition};
+use uuid::Uuid;
+
+use crate::domain::{self, Command, Fact, Item, Occurrence, Profile, Project, Refusal, Site, State};
+use crate::store;
+
+/// One name for all RPCs in the request log: an id that was used for one of them is not free for another.
+const REQUEST_LOG: &str = "ctms.project.v1.ProjectService";
+
+/// `ce_source` of every event: consumers count sequences per source.
+const SOURCE: &str = "ctms/project-srv";
+
+/// How often a mutation begins again after an equal call won the race for its request id. The winner has committed by
+/// then, so the second round finds its answer; more rounds mean a broken table.
+const MAX_ROUNDS: u32 = 3;
+
+/// Who calls, and under which request id.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// The name of the RPC.
+    pub(crate) action: &'static str,
+    /// Empty: no idempotency.
+    pub(crate) request_id: String,
+    /// Of RPC and body.
+    pub(crate) request_hash: Vec<u8>,
+    /// Who.
+    pub(crate) actor: String,
+    /// Why; may be empty.
+    pub(crate) reason: String,
+    /// The trace that the event continues.
+    pub(crate) traceparent: Option<String>,
+}
+
+/// What a call wants.
+#[derive(Debug, Clone)]
+pub(crate) enum Wish {
+    /// A new project; without an id the service chooses one.
+    Create { id: Option<ProjectId>, profile: Profile, sites: Vec<(SiteId, Site)> },
+    /// A change of a project that exists; an empty etag skips the check.
+    Change { id: ProjectId, etag: String, command: Command },
+}
+
+/// How a mutation ended well.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Committed now; the encoded answer and the project's new version.
+    Done { answer: Vec<u8>, id: ProjectId, version: i64 },
+    /// Committed before under the same request id; the answer of then.
+    Replayed { answer: Vec<u8> },
+}
+
+/// Everything mutations need; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Mutations {
+    db: Database,
+    topic: String,
+}
+
+/// A database error stays visible until the transaction is over, since a lost race is decided by it.
+enum Failure {
+    Api(ApiError),
+    Database(DbErr),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Mutations {
+    pub(crate) fn new(db: Database, topic: String) -> Self {
+        Self { db, topic }
+    }
+
+    /// Does what `call` wants, once. `answer` encodes the response for the project as it is then.
+    ///
+    /// Dropping the future abandons the answer, never the transaction, which runs in a task of its own.
+    pub(crate) async fn run(
+        &self,
+        call: Call,
+        wish: Wish,
+        answer: fn(&Project) -> Vec<u8>,
+    ) -> Result<Outcome, ApiError> {
+        for round in 1.. {
+            let (call, wish, topic) = (call.clone(), wish.clone(), self.topic.clone());
+            let attempt = self.db.transaction(move |tx| {
+                Box::pin(async move { Transaction { tx, call: &call, topic: &topic, answer }.run(wish).await })
+            });
+            match attempt.await {
+                Ok(outcome) => return Ok(outcome),
+                Err(Failure::Database(error)) if db::is_unique_violation(&error) && round < MAX_ROUNDS => {}
+                Err(Failure::Database(error)) => return Err(error.into()),
+                Err(Failure::Api(error)) => return Err(error),
+            }
+        }
+        unreachable!("the last round returns")
+    }
+}
+
+/// One round of one mutation.
+struct Transaction<'t> {
+    tx: &'t Tx,
+    call: &'t Call,
+    topic: &'t str,
+    answer: fn(&Project) -> Vec<u8>,
+}
+
+impl Transaction<'_> {
+    async fn run(self, wish: Wish) -> Result<Outcome, Failure> {
+        match wish {
+            Wish::Create { id, profile, sites } => self.create(id, profile, sites).await,
+            Wish::Change { id, etag, command } => self.change(&id, &etag, &command).await,
+        }
+    }
+
+    async fn create(
+        self,
+        id: Option<ProjectId>,
+        profile: Profile,
+        sites: Vec<(SiteId, Site)>,
+    ) -> Result<Outcome, Failure> {
+        if let Some(replayed) = self.replayed().await? {
+            return Ok(replayed);
+        }
+        let id = id.unwrap_or_else(|| chosen_id());
+        let occurrence = self.occurrence();
+        let project = domain::create(id, profile, sites, &occurrence);
+        if !store::insert(self.tx, &project).await? {
+            // Whoever took the id has committed: perhaps an equal call.
+            return match self.replayed().await? {
+                Some(replayed) => Ok(replayed),
+                None => {
+                    Err(ApiError::already_exists("project", project.id, "choose another project_id, or leave it empty")
+                        .into())
+                }
+            };
+        }
+        self.finish(project, None, &Fact::Created, &occurrence).await
+    }
+
+    async fn change(self, id: &ProjectId, etag: &str, command: &Command) -> Result<Outcome, Failure> {
+        let project = store::lock(self.tx, id).await?.ok_or_else(|| ApiError::not_found("project", id.as_str()))?;
+        if let Some(replayed) = self.replayed().await? {
+            return Ok(replayed);
+        }
+        let current = project.etag();
+        if !etag.is_empty() && etag != current {
+            return Err(ApiError::aborted("project", id.as_str(), etag, current).into());
+        }
+        let fact = domain::decide(&project, command).map_err(refused)?;
+        let occurrence = self.occurrence();
+        let from = project.state;
+        let project = domain::evolve(project, &fact, &occurrence);
+        store::save(self.tx, &project, &fact).await?;
+        self.finish(project, Some(from), &fact, &occurrence).await
+    }
+
+    async fn replayed(&self) -> Result<Option<Outcome>, Failure> {
+        let Call { request_id, request_hash, .. } = self.call;
+        match requests::lookup(self.tx, REQUEST_LOG, request_id, request_hash).await? {
+            Lookup::Fresh => Ok(None),
+            Lookup::Replay(answer) => Ok(Some(Outcome::Replayed { answer })),
+            Lookup::Conflict => Err(ApiError::request_id_reused(request_id.as_str()).into()),
+        }
+    }
+
+    /// The clock is read under the lock, so that times rise with versions.
+    fn occurrence(&self) -> Occurrence {
+        Occurrence {
+            at: db::now(),
+            actor: self.call.actor.clone(),
+            reason: self.call.reason.clone(),
+            event_id: Uuid::now_v7(),
+        }
+    }
+
+    async fn finish(
+        self,
+        project: Project,
+        from: Option<State>,
+        fact: &Fact,
+        occurrence: &Occurrence,
+    ) -> Result<Outcome, Failure> {
+        store::record(self.tx, &project, from, self.call.action, fact, occurrence).await?;
+        let event = self.event(&project, fact, occurrence);
+        outbox::append(self.tx, &event).await.map_err(not_appended)?;
+        let answer = (self.answer)(&project);
+        let Call { request_id, request_hash, .. } = self.call;
+        requests::store(self.tx, REQUEST_LOG, request_id, request_hash, &answer).await?;
+        Ok(Outcome::Done { answer, version: project.version, id: project.id })
+    }
+
+    fn event(&self, project: &Project, fact: &Fact, occurrence: &Occurrence) -> NewEvent {
+        let event = domain::event(project, fact, occurrence);
+        let id = project.id.as_str();
+        let envelope = CloudEvent {
+            id: occurrence.event_id.to_string(),
+            source: SOURCE.to_owned(),
+            event_type: event.event_type().to_owned(),
+            time: Some(occurrence.at),
+            subject: id.to_owned(),
+            sequence: Some(project.event_seq),
+            stream_epoch: project.stream_epoch,
+            partition_key: id.to_owned(),
+            traceparent: self.call.traceparent.clone(),
+        };
+        NewEvent {
+            headers: envelope.to_headers().into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
+            event_id: envelope.id,
+            stream_id: id.to_owned(),
+            stream_epoch: project.stream_epoch,
+            stream_seq: project.event_seq,
+            event_type: envelope.event_type,
+            topic: self.topic.to_owned(),
+            key: id.into(),
+            payload: Some(event.to_json()),
+        }
+    }
+}
+
+fn not_appended(error: AppendError) -> Failure {
+    match error {
+        AppendError::Database(error) => Failure::Database(error),
+        // Only names and sites make an event large.
+        too_large => ApiError::invalid("sites", too_large.to_string()).into(),
+    }
+}
+
+/// Refusals of the rules as errors of the API. The message of the error says it once; the violations name what it is about.
+fn refused(refusal: Refusal) -> ApiError {
+    let message = refusal.to_string();
+    let about = |kind: &'static str, subject: String| vec![Precondition::new(kind, subject, refusal.remedy())];
+    let (reason, violations) = match &refusal {
+        Refusal::UnknownSite { site_id, .. } => return ApiError::not_found("site", site_id.as_str()),
+        Refusal::ChecklistOpen { open, .. } => {
+            let item = |item: &Item| Precondition::new("STARTUP_ITEM", item.as_str(), item.remedy());
+            (reasons::STARTUP_INCOMPLETE, open.iter().map(item).collect())
+        }
+        Refusal::WrongState { project_id, .. } => (reasons::WRONG_STATE, about("STATE", project_id.to_string())),
+        Refusal::ItemAlreadyCompleted { item, .. } => (reasons::WRONG_STATE, about("STARTUP_ITEM", item.to_string())),
+        Refusal::SiteAlreadyActivated { site_id, .. } => (reasons::WRONG_STATE, about("SITE", site_id.to_string())),
+        Refusal::TooManySites { project_id } => (reasons::WRONG_STATE, about("SITE_LIMIT", project_id.to_string())),
+    };
+    ApiError::failed_precondition(reason, message, violations)
+}
+
+/// UUIDv7, so that ids chosen here list in the order of their creation.
+fn chosen_id() -> ProjectId {
+    ProjectId::new(Uuid::now_v7().to_string()).expect("a UUID keeps the rule of ids")
+}

@@ -1,0 +1,7 @@
+//! The SQL of project-srv, the same texts on both databases. It must not decide anything.
+
+mod audit;
+mod project;
+
+pub(crate) use audit::{AuditRow, facts_after, page as audit_page, record};
+pub(crate) use project::{get, insert, lock, page, save, versions};

@@ -1,0 +1,147 @@
+//! Reading and writing the `project` row. The whole aggregate is that row, so one lock and one read suffice.
+
+use std::collections::BTreeMap;
+
+use contracts::ids::{ProjectId, SiteId};
+use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::domain::{Completion, Fact, Item, Profile, Project, Site, State};
+
+const COLUMNS: &str = "id, name, protocol_number, protocol_title, sponsor, state, version, stream_epoch, event_seq, \
+     last_event_id, checklist, sites, created_at, updated_at, started_at, ended_at";
+
+/// Reads a project as last committed.
+pub(crate) async fn get(conn: &impl ConnectionTrait, id: &ProjectId) -> Result<Option<Project>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM project WHERE id = $1");
+    db::query_one(conn, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Reads a project and holds its row until the transaction ends: every mutation begins here, so that the order of
+/// locks is the order of events.
+pub(crate) async fn lock(tx: &Tx, id: &ProjectId) -> Result<Option<Project>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM project WHERE id = $1{}", db::lock_suffix(db::kind_of(tx)));
+    db::query_one(tx, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Writes a new project; false when the id is taken. Waits for a concurrent insert of the same id to commit.
+pub(crate) async fn insert(tx: &Tx, project: &Project) -> Result<bool, DbErr> {
+    let sql = format!("INSERT INTO project ({COLUMNS}) VALUES ({}) ON CONFLICT (id) DO NOTHING", db::list(1, 16));
+    let values: [Value; 16] = [
+        project.id.as_str().into(),
+        project.profile.name.as_str().into(),
+        project.profile.protocol_number.as_str().into(),
+        project.profile.protocol_title.as_str().into(),
+        project.profile.sponsor.as_str().into(),
+        project.state.as_str().into(),
+        project.version.into(),
+        project.stream_epoch.into(),
+        project.event_seq.into(),
+        project.last_event_id.into(),
+        json(&project.checklist)?,
+        json(&project.sites)?,
+        project.created_at.into(),
+        project.updated_at.into(),
+        project.started_at.into(),
+        project.ended_at.into(),
+    ];
+    Ok(db::exec(tx, &sql, values).await? == 1)
+}
+
+/// Writes what `fact` changed about a locked project. Checklist and sites can be large and are written only when they changed.
+pub(crate) async fn save(tx: &Tx, project: &Project, fact: &Fact) -> Result<(), DbErr> {
+    let mut values: Vec<Value> = vec![
+        project.id.as_str().into(),
+        project.state.as_str().into(),
+        project.version.into(),
+        project.event_seq.into(),
+        project.last_event_id.into(),
+        project.updated_at.into(),
+        project.started_at.into(),
+        project.ended_at.into(),
+    ];
+    let document = match fact {
+        Fact::StartupItemCompleted { .. } => Some((", checklist = $9", json(&project.checklist)?)),
+        Fact::SiteActivated { .. } => Some((", sites = $9", json(&project.sites)?)),
+        _ => None,
+    };
+    let assignment = document.as_ref().map_or("", |(text, _)| *text);
+    let sql = format!(
+        "UPDATE project SET state = $2, version = $3, event_seq = $4, last_event_id = $5, updated_at = $6, \
+         started_at = $7, ended_at = $8{assignment} WHERE id = $1"
+    );
+    values.extend(document.map(|(_, value)| value));
+    db::exec(tx, &sql, values).await.map(drop)
+}
+
+/// Up to `limit` projects with ids above `after`, in order, of one state or of all.
+pub(crate) async fn page(
+    conn: &impl ConnectionTrait,
+    state: Option<State>,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Project>, DbErr> {
+    let mut values: Vec<Value> = vec![after.into(), sql_limit(limit)];
+    let filter = if let Some(state) = state {
+        values.push(state.as_str().into());
+        " AND state = $3"
+    } else {
+        ""
+    };
+    let sql = format!("SELECT {COLUMNS} FROM project WHERE id > $1{filter} ORDER BY id LIMIT $2");
+    db::query_all(conn, &sql, values).await?.iter().map(read).collect()
+}
+
+/// The committed versions of `ids`; unknown ones are left out.
+pub(crate) async fn versions(conn: &impl ConnectionTrait, ids: &[ProjectId]) -> Result<Vec<(ProjectId, i64)>, DbErr> {
+    let sql = format!("SELECT id, version FROM project WHERE id IN ({})", db::list(1, ids.len()));
+    let rows = db::query_all(conn, &sql, ids.iter().map(|id| id.as_str().into())).await?;
+    rows.iter().map(|row| Ok((project_id(row, "id")?, row.try_get("", "version")?))).collect()
+}
+
+fn read(row: &QueryResult) -> Result<Project, DbErr> {
+    let state: String = row.try_get("", "state")?;
+    Ok(Project {
+        id: project_id(row, "id")?,
+        profile: Profile {
+            name: row.try_get("", "name")?,
+            protocol_number: row.try_get("", "protocol_number")?,
+            protocol_title: row.try_get("", "protocol_title")?,
+            sponsor: row.try_get("", "sponsor")?,
+        },
+        state: state.parse::<State>().map_err(unreadable)?,
+        version: row.try_get("", "version")?,
+        stream_epoch: row.try_get("", "stream_epoch")?,
+        event_seq: row.try_get("", "event_seq")?,
+        last_event_id: row.try_get("", "last_event_id")?,
+        checklist: from_json::<BTreeMap<Item, Completion>>(row.try_get("", "checklist")?)?,
+        sites: from_json::<BTreeMap<SiteId, Site>>(row.try_get("", "sites")?)?,
+        created_at: row.try_get("", "created_at")?,
+        updated_at: row.try_get("", "updated_at")?,
+        started_at: row.try_get("", "started_at")?,
+        ended_at: row.try_get("", "ended_at")?,
+    })
+}
+
+/// LIMIT as both drivers bind it; page sizes are far below the range.
+pub(super) fn sql_limit(limit: u64) -> Value {
+    i64::try_from(limit).unwrap_or(i64::MAX).into()
+}
+
+pub(super) fn project_id(row: &QueryResult, column: &str) -> Result<ProjectId, DbErr> {
+    let text: String = row.try_get("", column)?;
+    text.parse().map_err(unreadable)
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<Value, DbErr> {
+    serde_json::to_value(value).map(Value::from).map_err(unreadable)
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, DbErr> {
+    serde_json::from_value(value).map_err(unreadable)
+}
+
+/// A row that this binary cannot read: written by a newer version, or by hand.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Type(error.to_string())
+}
