@@ -16,10 +16,7 @@ impl Backoff {
     /// The wait after the `failures`-th failure in a row (1 for the first), with `random` spreading it evenly over its upper half.
     pub fn wait(&self, failures: u32, random: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
-        let nominal = self
-            .first
-            .saturating_mul(1 << doublings)
-            .min(self.max.max(self.first));
+        let nominal = self.first.saturating_mul(1 << doublings).min(self.max.max(self.first));
         let half = nominal / 2;
         let spread_nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         half + Duration::from_nanos(random % spread_nanos.saturating_add(1))
@@ -45,10 +42,7 @@ impl Jitter {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        first: Duration::from_millis(100),
-        max: Duration::from_secs(1),
-    };
+    const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 
     #[test]
     fn doubles_to_its_longest_and_jitters_in_the_upper_half() {
@@ -65,8 +59,7 @@ mod tests {
     #[test]
     fn what_failed_together_does_not_come_back_together() {
         let mut jitter = Jitter::new(1);
-        let waits: std::collections::BTreeSet<_> =
-            (0..50).map(|_| BACKOFF.wait(1, jitter.draw())).collect();
+        let waits: std::collections::BTreeSet<_> = (0..50).map(|_| BACKOFF.wait(1, jitter.draw())).collect();
         assert!(waits.len() > 40);
     }
 }

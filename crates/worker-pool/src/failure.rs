@@ -38,31 +38,22 @@ pub enum HandlerError {
 impl HandlerError {
     /// [`HandlerError::Retry`] with the pool's own backoff.
     pub fn retry(cause: impl Into<BoxError>) -> Self {
-        Self::Retry {
-            cause: cause.into(),
-            after: None,
-        }
+        Self::Retry { cause: cause.into(), after: None }
     }
 
     /// [`HandlerError::Reject`].
     pub fn reject(cause: impl Into<BoxError>) -> Self {
-        Self::Reject {
-            cause: cause.into(),
-        }
+        Self::Reject { cause: cause.into() }
     }
 
     /// [`HandlerError::Hold`].
     pub fn hold(cause: impl Into<BoxError>) -> Self {
-        Self::Hold {
-            cause: cause.into(),
-        }
+        Self::Hold { cause: cause.into() }
     }
 
     /// [`HandlerError::Unavailable`].
     pub fn unavailable(cause: impl Into<BoxError>) -> Self {
-        Self::Unavailable {
-            cause: cause.into(),
-        }
+        Self::Unavailable { cause: cause.into() }
     }
 }
 

@@ -1,83 +1,202 @@
-//! Intake (public face)
+//! An intake: a bounded queue in front of workers, with an answer for each job. Full means an error at once; several jobs are taken all or
+//! none; results end only after the workers did.
 
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+
 use crate::circuit::CircuitState;
-use crate::failure::HandlerError;
+use crate::hash::mix;
 use crate::intake_errors::{JobError, SubmitError};
-use crate::options::OnTimeout;
+use crate::intake_options::IntakeOptions;
+use crate::intake_work::{Books, IntakeHandler, IntakeWork, Route};
+use crate::job::{Job, Tag, Work};
+use crate::pool::Pool;
 
-/// Works on jobs of an intake: gets 1 to `max_batch` jobs, returns one result for each, in order (group commit: one transaction per call).
-pub trait IntakeHandler<J, R>: Send + Sync + 'static {
-    /// Does the jobs. `Ok` must have exactly `jobs.len()` results.
-    fn handle(&self, jobs: &[J]) -> impl Future<Output = Result<Vec<R>, HandlerError>> + Send;
+/// A bounded queue in front of workers. Clones share it. Dropping the last clone without [`Intake::drain`] ends the workers at once.
+pub struct Intake<J, R> {
+    shared: Arc<Shared<J, R>>,
 }
 
-/// What to do with a job whose call failed with `HandlerError::Unavailable`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum WhenUnavailable {
-    /// Answer the submitter at once with `JobError::Unavailable`.
-    #[default]
-    Answer,
-    /// Keep the job until the environment is back.
-    Wait,
+struct Shared<J, R> {
+    books: Arc<Books<R>>,
+    /// Results made and not yet taken, when there is a stream: a slow collector fills the queue instead of memory.
+    uncollected: Option<Arc<Semaphore>>,
+    capacity: usize,
+    /// `None` once drained.
+    engine: Mutex<Option<Box<dyn Engine<J>>>>,
 }
 
-/// Tuning of an intake.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct IntakeOptions {
-    /// Name in metrics and logs.
-    pub name: String,
-    /// Handler calls at once. Default 5. For group commit on one writer use 1.
-    pub workers: usize,
-    /// Jobs accepted and not yet started. Default 100.
-    pub queue_capacity: usize,
-    /// Jobs per handler call. Default 1.
-    pub max_batch: usize,
-    /// Attempts per job. Default 1.
-    pub max_attempts: u32,
-    /// Wait between attempts.
-    pub backoff: Backoff,
-    /// Pause after an error of the environment.
-    pub circuit: Backoff,
-    /// How long one call may take. Default 30 s.
-    pub handler_timeout: Duration,
-    /// What happens to a call past its timeout.
-    pub on_timeout: OnTimeout,
-    /// What happens to jobs when the environment fails.
-    pub when_unavailable: WhenUnavailable,
+/// The pool without the type of its handler.
+trait Engine<J>: Send + Sync {
+    fn offer(&self, jobs: Vec<Job<J>>) -> bool;
+    fn circuit(&self) -> CircuitState;
+    fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-impl IntakeOptions {
-    /// Defaults under a name.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            workers: 5,
-            queue_capacity: 100,
-            max_batch: 1,
-            max_attempts: 1,
-            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
-            circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
-            handler_timeout: Duration::from_secs(30),
-            on_timeout: OnTimeout::Drop,
-            when_unavailable: WhenUnavailable::Answer,
-        }
+impl<J, W> Engine<J> for Pool<J, W>
+where
+    J: Send + Sync + 'static,
+    W: Work<J>,
+{
+    fn offer(&self, jobs: Vec<Job<J>>) -> bool {
+        Pool::offer(self, 0, jobs).is_ok()
+    }
+
+    fn circuit(&self) -> CircuitState {
+        Pool::circuit(self).0
+    }
+
+    fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(Pool::close(*self))
     }
 }
 
-/// A bounded queue in front of workers. Clones share it.
-pub struct Intake<J, R> {
-    shared: Arc<PhantomData<fn(J) -> R>>,
+impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, R> {
+    /// Starts the workers on the current tokio runtime. Each job's result comes through its ticket.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start<H: IntakeHandler<J, R>>(options: IntakeOptions, handler: H) -> Self {
+        Self::build(options, handler, Box::new(|_, result| result), None)
+    }
+
+    fn build<A: Send + 'static, H: IntakeHandler<J, A>>(
+        options: IntakeOptions,
+        handler: H,
+        route: Route<J, A, R>,
+        uncollected: Option<Arc<Semaphore>>,
+    ) -> Self {
+        let capacity = options.queue_capacity.max(1);
+        let books = Arc::new(Books::new(capacity));
+        let work = IntakeWork { handler, books: Arc::clone(&books), route };
+        let pool = Pool::start(options.pool(), Arc::new(work), &Handle::current());
+        Self { shared: Arc::new(Shared { books, uncollected, capacity, engine: Mutex::new(Some(Box::new(pool))) }) }
+    }
+
+    /// Accepts one job, waiting for room. Cancel safe: a call that is dropped has accepted nothing.
+    pub async fn submit(&self, job: J) -> Result<Ticket<R>, SubmitError> {
+        let closed = |_| SubmitError::Closed;
+        let place = self.shared.books.places.acquire().await.map_err(closed)?;
+        if let Some(uncollected) = &self.shared.uncollected {
+            uncollected.acquire().await.map_err(closed)?.forget();
+        }
+        place.forget();
+        let mut tickets = self.accept(vec![job])?;
+        tickets.pop().ok_or(SubmitError::Closed)
+    }
+
+    /// Accepts one job now or refuses it.
+    pub fn try_submit(&self, job: J) -> Result<Ticket<R>, SubmitError> {
+        let mut tickets = self.try_submit_many(vec![job])?;
+        tickets.pop().ok_or(SubmitError::Closed)
+    }
+
+    /// Accepts all jobs now or none of them. Tickets are in the order of the jobs.
+    pub fn try_submit_many(&self, jobs: Vec<J>) -> Result<Vec<Ticket<R>>, SubmitError> {
+        let capacity = self.shared.capacity;
+        let wanted = match u32::try_from(jobs.len()) {
+            Ok(wanted) if jobs.len() <= capacity => wanted,
+            _ => {
+                return Err(SubmitError::TooLarge { submitted: jobs.len(), limit: capacity });
+            }
+        };
+        let refused = |error| match error {
+            TryAcquireError::Closed => SubmitError::Closed,
+            TryAcquireError::NoPermits => SubmitError::Full { capacity, in_queue: self.in_queue() },
+        };
+        let places = self.shared.books.places.try_acquire_many(wanted).map_err(refused)?;
+        if let Some(uncollected) = &self.shared.uncollected {
+            uncollected.try_acquire_many(wanted).map_err(refused)?.forget();
+        }
+        places.forget();
+        self.accept(jobs)
+    }
+
+    /// Hands jobs on for which places are taken. Refused only after `drain`, when places no longer matter.
+    fn accept(&self, jobs: Vec<J>) -> Result<Vec<Ticket<R>>, SubmitError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = engine.as_ref().ok_or(SubmitError::Closed)?;
+        let entered = jobs.into_iter().map(|item| {
+            let (ticket, answer) = self.shared.books.enter();
+            let tag = Tag { key: mix(ticket), group: 0, generation: 1, ticket, attempts: 0 };
+            (Job { tag, item }, Ticket(answer))
+        });
+        let (jobs, tickets): (Vec<_>, Vec<_>) = entered.unzip();
+        if engine.offer(jobs) { Ok(tickets) } else { Err(SubmitError::Closed) }
+    }
+
+    fn in_queue(&self) -> usize {
+        self.shared.capacity.saturating_sub(self.shared.books.places.available_permits())
+    }
+
+    /// The queue now.
+    pub fn status(&self) -> IntakeStatus {
+        let engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_queue = self.in_queue();
+        IntakeStatus {
+            capacity: self.shared.capacity,
+            in_queue,
+            running: self.shared.books.open().saturating_sub(in_queue),
+            circuit: engine.as_ref().map_or(CircuitState::Closed, |engine| engine.circuit()),
+            is_closed: self.shared.books.places.is_closed(),
+        }
+    }
+
+    /// Closes the intake and waits until every accepted job is over, up to the deadline; what is not over then is dropped, and its
+    /// submitter learns `JobError::Stopped`. The results stream, if any, ends after this. A call that is dropped leaves the workers
+    /// draining without a deadline.
+    pub async fn drain(&self, deadline: Duration) -> DrainReport {
+        self.shared.books.places.close();
+        if let Some(uncollected) = &self.shared.uncollected {
+            uncollected.close();
+        }
+        let engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut undone = 0;
+        if let Some(engine) = engine {
+            // A task of its own, because a pool that is dropped half-way ends its lanes, and this call may be dropped.
+            let mut closing = tokio::spawn(engine.close());
+            if tokio::time::timeout(deadline, &mut closing).await.is_err() {
+                closing.abort();
+                closing.await.ok();
+            }
+            undone = self.shared.books.close();
+        }
+        DrainReport { done: self.shared.books.done(), undone: undone as u64 }
+    }
+}
+
+impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, Collected<R>> {
+    /// As [`Intake::start`], but every job comes back with its result on one stream, which ends only after the workers did. A ticket
+    /// resolves when the result is in the stream. Results not yet taken count against the queue: a slow collector makes it full.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start_collecting<H: IntakeHandler<J, R>>(options: IntakeOptions, handler: H) -> (Self, Results<J, R>) {
+        let room = 2 * options.queue_capacity.max(1) + options.workers * options.max_batch;
+        let uncollected = Arc::new(Semaphore::new(room));
+        let (collector, results) = mpsc::channel(room);
+        let route: Route<J, R, Collected<R>> = Box::new(move |job, result| {
+            let mark = result.as_ref().map(|_| Collected(PhantomData)).map_err(Clone::clone);
+            // There is room, as each result has a permit of `uncollected`. Nobody there: the collector has gone.
+            if collector.try_send((job, result)).is_err() {
+                tracing::debug!("a result came after its collector had gone");
+            }
+            mark
+        });
+        let intake = Self::build(options, handler, route, Some(Arc::clone(&uncollected)));
+        (intake, Results { results, uncollected })
+    }
 }
 
 impl<J, R> Clone for Intake<J, R> {
@@ -88,69 +207,38 @@ impl<J, R> Clone for Intake<J, R> {
 
 impl<J, R> fmt::Debug for Intake<J, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Intake").finish_non_exhaustive()
-    }
-}
-
-impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, R> {
-    /// Starts the workers on the current tokio runtime. Each job's result comes through its ticket.
-    pub fn start<H: IntakeHandler<J, R>>(_options: IntakeOptions, _handler: H) -> Self {
-        Self { shared: Arc::new(PhantomData) }
-    }
-
-    /// Accepts one job, waiting for room. Cancel safe: a dropped call accepted nothing.
-    pub async fn submit(&self, _job: J) -> Result<Ticket<R>, SubmitError> {
-        Err(SubmitError::Closed)
-    }
-
-    /// Accepts one job now or refuses it.
-    pub fn try_submit(&self, _job: J) -> Result<Ticket<R>, SubmitError> {
-        Err(SubmitError::Closed)
-    }
-
-    /// Accepts all jobs now or none of them.
-    pub fn try_submit_many(&self, _jobs: Vec<J>) -> Result<Vec<Ticket<R>>, SubmitError> {
-        Err(SubmitError::Closed)
-    }
-
-    /// The queue now.
-    pub fn status(&self) -> IntakeStatus {
-        IntakeStatus::default()
-    }
-
-    /// Closes the intake and waits until all accepted jobs are done, up to the deadline.
-    pub async fn drain(&self, _deadline: Duration) -> DrainReport {
-        DrainReport::default()
-    }
-}
-
-impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, Collected<R>> {
-    /// As `start`, but results go to one stream, which ends only after the workers did. Tickets resolve when the result is in the stream.
-    pub fn start_collecting<H: IntakeHandler<J, R>>(_options: IntakeOptions, _handler: H) -> (Self, Results<J, R>) {
-        (Self { shared: Arc::new(PhantomData) }, Results { jobs: PhantomData })
+        f.debug_struct("Intake").field("capacity", &self.shared.capacity).finish_non_exhaustive()
     }
 }
 
 /// In the place of a result that has gone to the stream.
-#[derive(Debug)]
 pub struct Collected<R>(PhantomData<fn() -> R>);
 
-/// The results of an intake started with `start_collecting`.
+impl<R> fmt::Debug for Collected<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Collected")
+    }
+}
+
+/// The results of an intake started with [`Intake::start_collecting`], in the order in which jobs ended.
 #[derive(Debug)]
 pub struct Results<J, R> {
-    jobs: PhantomData<fn() -> (J, R)>,
+    results: mpsc::Receiver<(J, Result<R, JobError>)>,
+    uncollected: Arc<Semaphore>,
 }
 
 impl<J, R> Results<J, R> {
-    /// The next finished job with its result; `None` once the intake is drained and every worker has ended.
+    /// The next job with its result; `None` once the intake is drained and every worker has ended. Cancel safe.
     pub async fn next(&mut self) -> Option<(J, Result<R, JobError>)> {
-        None
+        let result = self.results.recv().await?;
+        self.uncollected.add_permits(1);
+        Some(result)
     }
 }
 
 /// The result of one accepted job, to be awaited. Dropping it does not cancel the job.
 #[derive(Debug)]
-pub struct Ticket<R>(tokio::sync::oneshot::Receiver<Result<R, JobError>>);
+pub struct Ticket<R>(oneshot::Receiver<Result<R, JobError>>);
 
 impl<R> Future for Ticket<R> {
     type Output = Result<R, JobError>;
@@ -168,20 +256,20 @@ pub struct IntakeStatus {
     pub capacity: usize,
     /// Jobs accepted and not yet started.
     pub in_queue: usize,
-    /// Jobs being worked on.
+    /// Jobs started and not over.
     pub running: usize,
     /// Whether an error of the environment has paused the workers.
     pub circuit: CircuitState,
     /// True once `drain` was called.
-    pub closed: bool,
+    pub is_closed: bool,
 }
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Jobs done over the intake's life.
+    /// Jobs over in the intake's life, with a result or an error.
     pub done: u64,
-    /// Jobs that were accepted and not done by the deadline.
+    /// Jobs accepted and not over by the deadline.
     pub undone: u64,
 }

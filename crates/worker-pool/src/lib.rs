@@ -1,16 +1,46 @@
-//! skeleton of the public face; the engine follows
+//! A bounded worker pool that keeps the order of each key, is fair between keys, and never loses a job in silence.
+//!
+//! Jobs go into lanes by the hash of their key. A lane is one task: it polls a handler call once in line and keeps it only if it is pending,
+//! so a fast handler costs nanoseconds and a slow key costs one slot. Failures are retried while their key alone waits; a failing batch is
+//! taken apart until the culprit stands alone; an error of the environment pauses the whole pool and counts as no attempt.
+//!
+//! Two faces: [`Intake`] is a queue with an answer for each job (HTTP, gRPC); [`Pool`] with [`Work`] is the engine under it, for sources
+//! that keep books of their own (the Kafka source does). This crate knows neither Kafka nor SQL.
+//!
+//! Handlers must yield: a poll longer than 10 ms holds up its lane; it is counted and warned of. Handlers that block belong into
+//! `tokio::task::spawn_blocking`; a bounded set of threads of the pool's own may come later.
+
 mod backoff;
+mod batch;
+mod calls;
 mod circuit;
 mod failure;
 mod hash;
 mod intake;
 mod intake_errors;
+mod intake_options;
+mod intake_work;
+mod job;
+mod lane;
+mod meters;
 mod options;
+mod pool;
+mod schedule;
+mod settle;
+
+use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use circuit::CircuitState;
 pub use failure::{BoxError, HandlerError};
-pub use hash::{key_hash, lane_of};
-pub use intake::{Collected, DrainReport, Intake, IntakeHandler, IntakeOptions, IntakeStatus, Results, Ticket, WhenUnavailable};
+pub use hash::{key_hash, lane_of, mix};
+pub use intake::{Collected, DrainReport, Intake, IntakeStatus, Results, Ticket};
 pub use intake_errors::{JobError, SubmitError};
-pub use options::OnTimeout;
+pub use intake_options::IntakeOptions;
+pub use intake_work::IntakeHandler;
+pub use job::{Finished, GaveUp, GiveUpReason, Job, Tag, Work};
+pub use options::{OnTimeout, PoolOptions, WhenUnavailable};
+pub use pool::{Pool, Refused};
+
+/// A poll of a handler longer than this is counted and warned of.
+const LONG_POLL: Duration = Duration::from_millis(10);

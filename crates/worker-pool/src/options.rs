@@ -1,14 +1,90 @@
-//! Settings
+//! Tuning of the engine, shared by all its sources.
 
-/// What happens to a handler call past its timeout. Either way the call counts as a failed attempt.
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+
+/// What happens to a handler call past its timeout. Either way it is counted, and warned of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnTimeout {
-    /// The future is dropped. For handlers that own nothing whose outcome must be known.
+    /// The future is dropped and the call is a failed attempt. For handlers that own nothing whose outcome must be known.
     #[default]
     Drop,
-    /// The future is polled to its end, and only then is the attempt over: `Ok` then is a success, an error the failed attempt. For handlers that run their
-    /// transaction in a task of its own and join it, so that no retry starts while an outcome is unknown. Such a handler must bound
-    /// its transaction itself (a statement timeout below the handler's timeout).
+    /// The future is polled to its end, and only then is the attempt over: `Ok` is a success, though late; an error is the failed
+    /// attempt. For handlers that run their transaction in a task of its own and join it, so that no retry and no dead letter starts
+    /// while an outcome is unknown. Such a handler bounds its transaction itself (a statement timeout below the handler's timeout).
     Await,
+}
+
+/// What to do with jobs whose call failed with `HandlerError::Unavailable`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenUnavailable {
+    /// Give the jobs up at once, so that somebody who waits gets an answer. The circuit stays closed: the next call tries again.
+    #[default]
+    Answer,
+    /// Keep the jobs, open the circuit, and go on when the environment is back.
+    Wait,
+}
+
+/// Tuning of a pool of lanes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// Name in metrics and logs.
+    pub name: String,
+    /// Lanes; each is one task. Default: one per core.
+    pub lanes: usize,
+    /// Handler calls in flight at once, over all lanes, rounded up to a multiple of `lanes`. Default 64.
+    pub workers: usize,
+    /// Jobs accepted and not yet done. Whoever feeds the pool keeps to it; lanes size their inboxes by it. Default 8,192.
+    pub queue_capacity: usize,
+    /// Jobs a handler may get in one call. Default 1.
+    pub max_batch: usize,
+    /// Attempts of one job before it is given up. Default 5.
+    pub max_attempts: u32,
+    /// The wait between attempts of one job. Default 100 ms doubling to 10 s.
+    pub backoff: Backoff,
+    /// The pause after an error of the environment. Default 100 ms doubling to 5 s.
+    pub circuit: Backoff,
+    /// How long a handler call may take. Default 30 s.
+    pub handler_timeout: Duration,
+    /// What happens to a call past its timeout.
+    pub on_timeout: OnTimeout,
+    /// What happens to jobs when the environment fails. Default here: `Wait`.
+    pub when_unavailable: WhenUnavailable,
+}
+
+impl PoolOptions {
+    /// Defaults under a name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            lanes: std::thread::available_parallelism().map_or(1, usize::from),
+            workers: 64,
+            queue_capacity: 8_192,
+            max_batch: 1,
+            max_attempts: 5,
+            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
+            circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
+            handler_timeout: Duration::from_secs(30),
+            on_timeout: OnTimeout::Drop,
+            when_unavailable: WhenUnavailable::Wait,
+        }
+    }
+
+    /// The bounds with zeros raised to one: a pool of nothing could only hang.
+    pub(crate) fn at_least_one(mut self) -> Self {
+        for bound in [&mut self.lanes, &mut self.workers, &mut self.queue_capacity, &mut self.max_batch] {
+            *bound = (*bound).max(1);
+        }
+        self.max_attempts = self.max_attempts.max(1);
+        self
+    }
+
+    /// Handler calls in flight at once in one lane.
+    pub(crate) fn slots_per_lane(&self) -> usize {
+        self.workers.div_ceil(self.lanes)
+    }
 }

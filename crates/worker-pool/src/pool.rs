@@ -1,0 +1,140 @@
+//! A pool of lanes: starts them, feeds them, passes orders on, ends them. It keeps no jobs itself.
+
+use std::future::poll_fn;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::batch::{Jobs, Step};
+use crate::circuit::{Circuit, CircuitState};
+use crate::job::{Job, Work};
+use crate::lane::{Answer, Lane, Link, Order, Shared};
+use crate::options::PoolOptions;
+
+/// Running lanes. Dropping it ends them at once, with what they hold.
+pub struct Pool<T, W> {
+    shared: Arc<Shared<W>>,
+    inboxes: Vec<mpsc::Sender<Vec<Job<T>>>>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+/// Jobs a lane did not take, handed back.
+#[derive(Debug)]
+pub struct Refused<T>(pub Vec<Job<T>>);
+
+impl<T, W> Pool<T, W>
+where
+    T: Send + Sync + 'static,
+    W: Work<T>,
+{
+    /// Starts the lanes on this runtime.
+    pub fn start(options: PoolOptions, work: Arc<W>, runtime: &Handle) -> Self {
+        let options = options.at_least_one();
+        let _inside = runtime.enter();
+        let links = (0..options.lanes).map(|_| Link::new(options.slots_per_lane())).collect();
+        let shared = Arc::new(Shared { work, circuit: Circuit::new(options.circuit), options, links });
+        let (mut inboxes, mut lanes) = (Vec::new(), Vec::new());
+        for index in 0..shared.options.lanes {
+            // Every message holds at least one job, so a source that keeps to `queue_capacity` never finds an inbox full. Memory is
+            // taken as it is used.
+            let (inbox, jobs) = mpsc::channel(shared.options.queue_capacity);
+            inboxes.push(inbox);
+            let work = Arc::clone(&shared.work);
+            let start = move |jobs, step: &Step| answer(Arc::clone(&work), jobs, step.clone());
+            let seed = RandomState::new().hash_one(index);
+            let mut lane = Lane::new(Arc::clone(&shared), index, jobs, start, seed);
+            lanes.push(runtime.spawn(async move { poll_fn(|context| lane.poll(context)).await }));
+        }
+        Self { shared, inboxes, lanes }
+    }
+
+    /// How many lanes there are. A job belongs into lane `lane_of(job.tag.key, lanes())`.
+    pub fn lanes(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Gives jobs to a lane. Refused when its inbox is full, which a source that keeps to `queue_capacity` never sees, or the lane has
+    /// ended.
+    pub fn offer(&self, lane: usize, jobs: Vec<Job<T>>) -> Result<(), Refused<T>> {
+        self.inboxes[lane].try_send(jobs).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(jobs) | mpsc::error::TrySendError::Closed(jobs) => Refused(jobs),
+        })
+    }
+
+    /// Drops all jobs of this group up to this generation that are not running; running ones end, and are reported or not retried.
+    pub fn forget(&self, group: u32, generation: u32) {
+        self.order(Order::Forget { group, generation });
+    }
+
+    /// Hands the held jobs of this group to the handler again.
+    pub fn release(&self, group: u32) {
+        self.order(Order::Release { group });
+    }
+
+    fn order(&self, order: Order) {
+        for link in &self.shared.links {
+            link.give(order);
+        }
+    }
+
+    /// Whether the environment lets the pool work, and what failed if not.
+    pub fn circuit(&self) -> (CircuitState, Option<String>) {
+        self.shared.circuit.state()
+    }
+
+    /// True while every lane runs. A lane that has ended before the pool was closed is a bug; nothing it held will finish.
+    pub fn is_whole(&self) -> bool {
+        self.lanes.iter().all(|lane| !lane.is_finished())
+    }
+
+    /// Closes the inboxes and waits until everything in hand is over. Not cancel safe: dropping the call ends the lanes at once.
+    pub async fn close(mut self) {
+        self.inboxes.clear();
+        for lane in &mut self.lanes {
+            join(lane).await;
+        }
+    }
+
+    /// Ends the lanes at once and waits until their futures are dropped.
+    pub async fn abort(mut self) {
+        for lane in &mut self.lanes {
+            lane.abort();
+            join(lane).await;
+        }
+    }
+}
+
+impl<T, W> Drop for Pool<T, W> {
+    fn drop(&mut self) {
+        for lane in &self.lanes {
+            lane.abort();
+        }
+    }
+}
+
+impl<T, W> std::fmt::Debug for Pool<T, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.shared.options.name)
+            .field("lanes", &self.inboxes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn join(lane: &mut JoinHandle<()>) {
+    if let Err(error) = lane.await
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a lane panicked outside of any handler");
+    }
+}
+
+async fn answer<T, W: Work<T>>(work: Arc<W>, jobs: Arc<Jobs<T>>, step: Step) -> Answer<W::Output> {
+    match step {
+        Step::Handle => Answer::Handled(work.run(&jobs.items, &jobs.tags).await),
+        Step::GiveUp(gave_up) => Answer::GivenUp(work.give_up(&jobs.items[0], &gave_up).await),
+    }
+}

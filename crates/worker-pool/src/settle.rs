@@ -1,0 +1,203 @@
+//! What follows from the outcome of a handler call: done, tried again, taken apart, given up, held, or the circuit. The table of the pool's
+//! semantics in code.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::batch::{Batch, Jobs, Step, distinct_keys};
+use crate::calls::Panicked;
+use crate::failure::HandlerError;
+use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
+use crate::lane::{Answer, Call, Delayed, Lane};
+use crate::meters::as_f64;
+use crate::options::WhenUnavailable;
+
+impl<T, W, F, M> Lane<T, W, F, M>
+where
+    T: Send + Sync + 'static,
+    W: Work<T>,
+    F: Future<Output = Answer<W::Output>>,
+    M: Fn(Arc<Jobs<T>>, &Step) -> F,
+{
+    /// Takes what a call ended with.
+    pub(crate) fn settle(&mut self, call: Call<T>, answer: Result<Answer<W::Output>, Panicked>, now: Instant) {
+        let is_probe = call.is_probe;
+        let is_away = matches!(answer, Ok(Answer::Handled(Err(HandlerError::Unavailable { .. }))));
+        if is_probe && !is_away {
+            self.shared.circuit.probe_succeeded();
+            self.meters.circuit_open.set(0.0);
+            tracing::info!(pool = self.shared.options.name, "the environment is back: the circuit is closed");
+            self.shared.wake_all();
+        }
+        if call.step == Step::Handle {
+            self.meters.handler.record((now - call.started).as_secs_f64());
+            self.meters.batch_jobs.record(as_f64(call.jobs.tags.len()));
+        }
+        let batch = batch_of(call);
+        match answer {
+            Ok(Answer::Handled(Ok(outputs))) if outputs.len() == batch.jobs.tags.len() => {
+                self.done(batch, outputs.into_iter().map(Ok));
+            }
+            Ok(Answer::Handled(Ok(outputs))) => {
+                let cause =
+                    format!("the handler returned {} results for {} jobs", outputs.len(), batch.jobs.tags.len());
+                self.failed(batch, HandlerError::retry(cause), is_probe, now);
+            }
+            Ok(Answer::Handled(Err(error))) => self.failed(batch, error, is_probe, now),
+            Ok(Answer::GivenUp(Ok(()))) => self.given_up(batch),
+            Ok(Answer::GivenUp(Err(cause))) => self.not_given_up(batch, &cause.to_string(), now),
+            Err(Panicked(message)) => {
+                self.meters.panics.increment(1);
+                let cause = format!("the handler panicked: {message}");
+                match batch.step {
+                    Step::Handle => {
+                        self.failed(batch, HandlerError::retry(cause), is_probe, now);
+                    }
+                    Step::GiveUp(_) => self.not_given_up(batch, &cause, now),
+                }
+            }
+        }
+    }
+
+    /// A call whose future was dropped at its timeout.
+    pub(crate) fn timed_out(&mut self, call: Call<T>) {
+        let cause = format!("timed out after {:?}", self.shared.options.handler_timeout);
+        let answer = Answer::Handled(Err(HandlerError::retry(cause)));
+        self.settle(call, Ok(answer), Instant::now());
+    }
+
+    fn done(&mut self, batch: Batch<T>, results: impl Iterator<Item = Result<W::Output, GaveUp>>) {
+        self.meters.done.increment(batch.jobs.tags.len() as u64);
+        self.finish(batch, results);
+    }
+
+    fn finish(&mut self, batch: Batch<T>, results: impl Iterator<Item = Result<W::Output, GaveUp>>) {
+        let Jobs { items, tags } = batch.jobs;
+        self.next_of_keys(&tags, batch.rest);
+        let jobs = items.into_iter().zip(tags).zip(results);
+        self.finished.extend(jobs.map(|((item, tag), result)| Finished { tag, item, result }));
+    }
+
+    /// The jobs under these tags are over: their keys' next jobs may run.
+    fn next_of_keys(&mut self, tags: &[Tag], rest: Vec<Jobs<T>>) {
+        match Batch::next_chunk(rest) {
+            Some(next) => self.schedule.push_again_first(next),
+            None => {
+                for key in distinct_keys(tags) {
+                    self.schedule.release_key(key);
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, mut batch: Batch<T>, error: HandlerError, is_probe: bool, now: Instant) {
+        self.schedule.drop_stale(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        match error {
+            HandlerError::Unavailable { cause } => {
+                self.unavailable(batch, &cause.to_string(), is_probe, now);
+            }
+            _ if batch.jobs.tags.len() > 1 => {
+                self.meters.splits.increment(1);
+                tracing::debug!(pool = self.shared.options.name, jobs = batch.jobs.tags.len(), %error, "splitting a failing batch");
+                let (first, second) = batch.split();
+                if let Some(second) = second {
+                    self.schedule.push_again_first(second);
+                }
+                self.schedule.push_again_first(first);
+            }
+            HandlerError::Hold { cause } => {
+                self.meters.holds.increment(1);
+                self.shared.work.held(batch.jobs.tags[0], cause.to_string());
+                self.held.push(batch);
+            }
+            HandlerError::Reject { cause } => {
+                batch.jobs.tags[0].attempts += 1;
+                self.give_up(batch, GiveUpReason::Rejected, cause.to_string());
+            }
+            HandlerError::Retry { cause, after } => {
+                batch.jobs.tags[0].attempts += 1;
+                let attempts = batch.jobs.tags[0].attempts;
+                if attempts >= self.shared.options.max_attempts {
+                    self.give_up(batch, GiveUpReason::Exhausted, cause.to_string());
+                    return;
+                }
+                self.meters.retries.increment(1);
+                let wait = after.unwrap_or_else(|| {
+                    let random = self.jitter.draw();
+                    self.shared.options.backoff.wait(attempts, random)
+                });
+                tracing::debug!(pool = self.shared.options.name, attempts, ?wait, %cause, "an attempt failed; its key waits");
+                self.delayed.push(Delayed { due: now + wait, batch });
+            }
+        }
+    }
+
+    fn unavailable(&mut self, batch: Batch<T>, cause: &str, is_probe: bool, now: Instant) {
+        self.meters.unavailable.increment(1);
+        match self.shared.options.when_unavailable {
+            WhenUnavailable::Wait => {
+                let random = self.jitter.draw();
+                if self.shared.circuit.failed(cause, is_probe, now, random) {
+                    self.meters.circuit_open.set(1.0);
+                    tracing::warn!(
+                        pool = self.shared.options.name,
+                        cause,
+                        "the environment failed: the circuit is open, the pool waits"
+                    );
+                }
+                self.schedule.push_again_first(batch);
+                self.shared.wake_all();
+            }
+            WhenUnavailable::Answer => {
+                let gave_up = GaveUp { reason: GiveUpReason::Unavailable, cause: cause.to_owned(), attempts: 1 };
+                self.finish(batch, std::iter::repeat_with(move || Err(gave_up.clone())));
+            }
+        }
+    }
+
+    fn give_up(&mut self, mut batch: Batch<T>, reason: GiveUpReason, cause: String) {
+        let attempts = batch.jobs.tags[0].attempts;
+        batch.step = Step::GiveUp(GaveUp { reason, cause, attempts });
+        self.schedule.push_again_first(batch);
+    }
+
+    fn given_up(&mut self, mut batch: Batch<T>) {
+        if let Step::GiveUp(gave_up) = std::mem::replace(&mut batch.step, Step::Handle) {
+            self.meters.dead_letters.increment(1);
+            self.finish(batch, std::iter::once(Err(gave_up)));
+        }
+    }
+
+    fn not_given_up(&mut self, mut batch: Batch<T>, cause: &str, now: Instant) {
+        self.meters.dead_letter_failures.increment(1);
+        self.schedule.drop_stale(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        batch.give_up_failures = batch.give_up_failures.saturating_add(1);
+        tracing::warn!(
+            pool = self.shared.options.name,
+            failures = batch.give_up_failures,
+            cause,
+            "a dead letter could not be stored; its key waits"
+        );
+        let random = self.jitter.draw();
+        let wait = self.shared.options.backoff.wait(batch.give_up_failures, random);
+        self.delayed.push(Delayed { due: now + wait, batch });
+    }
+}
+
+fn batch_of<T>(call: Call<T>) -> Batch<T> {
+    Batch {
+        jobs: Arc::into_inner(call.jobs)
+            .expect("the future, the only other owner of the jobs, was dropped with its slot"),
+        step: call.step,
+        rest: call.rest,
+        give_up_failures: call.give_up_failures,
+    }
+}
