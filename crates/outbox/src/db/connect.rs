@@ -87,7 +87,7 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectEr
             ("lock_timeout", millis(options.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(options.transaction_timeout * 2)),
             ("timezone", "UTC".to_owned()),
-            ("default_transaction_isolation", r"read\ committed".to_owned()),
+            ("default_transaction_isolation", "read committed".to_owned()),
         ])
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
