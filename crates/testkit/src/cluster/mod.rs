@@ -2,6 +2,7 @@
 
 mod effects;
 mod instance;
+mod operate;
 mod service;
 mod stack;
 mod study;
@@ -226,13 +227,17 @@ impl Cluster {
         Ok(MonitorServiceClient::new(self.channel(Service::Monitor)?))
     }
 
-    /// A connection of its own to the first instance of a service; made at the first call, and again after a restart.
+    fn channel(&self, service: Service) -> Result<Channel> {
+        self.channel_to(service, 0)
+    }
+
+    /// A connection of its own to one instance of a service; made at the first call, and again after a restart.
     ///
     /// # Errors
-    /// Never in practice: the address is well formed.
-    pub fn channel(&self, service: Service) -> Result<Channel> {
-        let instance =
-            self.instances.get(&service).and_then(|all| all.first()).context("a cluster has each service")?;
+    /// When there is no such instance.
+    pub fn channel_to(&self, service: Service, instance: usize) -> Result<Channel> {
+        let all = self.instances.get(&service);
+        let instance = all.and_then(|all| all.get(instance)).with_context(|| format!("{service} has no {instance}"))?;
         Ok(Endpoint::from_shared(instance.grpc_url())?.connect_lazy())
     }
 

@@ -21,7 +21,9 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub(crate) fn unique() -> Self {
+    /// Names that no other cluster has.
+    #[must_use]
+    pub fn unique() -> Self {
         Self { events: format!("{}.{}", contracts::topics::PROJECT_EVENTS, uuid::Uuid::new_v4().simple()) }
     }
 
@@ -53,7 +55,11 @@ impl Topics {
         all
     }
 
-    pub(crate) async fn create(&self, brokers: &str) -> Result<()> {
+    /// Creates them, kept for ever.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn create(&self, brokers: &str) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", brokers).create().context("cannot make a Kafka client")?;
         let all = self.partitions();

@@ -1,0 +1,48 @@
+//! Looking after a running cluster as an operator would: the `ctms` command and the services' metrics.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::{Cluster, Service, binary};
+
+impl Cluster {
+    /// Runs `ctms` with these arguments against this cluster's broker and topic, and gives its last line as JSON.
+    ///
+    /// # Errors
+    /// When it fails, with what it said, or prints no JSON.
+    pub async fn ctms(&self, arguments: &[&str]) -> Result<Value> {
+        let output = tokio::process::Command::new(binary("ctms")?)
+            .args(arguments)
+            .arg("--json")
+            .env("CTMS_KAFKA_BROKERS", self.brokers())
+            .env("CTMS_KAFKA_TOPIC", self.topics().events())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run ctms")?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            bail!("ctms {} ended with {}: {out}{err}", arguments.join(" "), output.status);
+        }
+        let last = out.lines().last().with_context(|| format!("ctms {} printed nothing", arguments.join(" ")))?;
+        serde_json::from_str(last).with_context(|| format!("ctms {}: no JSON: {last}", arguments.join(" ")))
+    }
+
+    /// The sum of a metric over its labels, at the first instance; 0 when it has no sample.
+    ///
+    /// # Errors
+    /// When `/metrics` does not answer.
+    pub async fn metric(&mut self, service: Service, name: &str) -> Result<f64> {
+        let url = self.first(service).admin_url("/metrics");
+        let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+        let samples = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let is_whole_name = rest.starts_with([' ', '{']);
+            is_whole_name.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+        });
+        Ok(samples.sum())
+    }
+}
