@@ -143,7 +143,7 @@ fn the_number_of_sites_is_bounded() {
 
 #[test]
 fn a_start_that_the_sites_allow_fits_into_one_event() {
-    let name = "\"ü\n".repeat(50);
+    let name = "\"𝄞".repeat(100);
     let mut full = ready();
     let activated = Site { name: name.clone(), ..full.sites[&site("S-1")].clone() };
     let candidates = (0..MAX_SITES).map(|n| (site(&format!("{n:0>128}")), activated.clone()));
