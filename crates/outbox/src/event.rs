@@ -1,5 +1,7 @@
 //! An event on its way out: the row that a business transaction appends beside its state. It must not know who sends it, or when.
 
+use contracts::envelope::CloudEvent;
+
 use crate::db::{self, DbErr, Tx, Value};
 
 /// The largest event we accept: Kafka's default limit of 1 MiB a record less room for the headers of a dead letter.
@@ -51,6 +53,25 @@ pub enum AppendError {
 }
 
 impl NewEvent {
+    /// The event that this envelope describes: its subject is the stream, its partition key the record's key.
+    ///
+    /// # Panics
+    /// If its time lies outside the years 0 to 9999.
+    #[must_use]
+    pub fn of(topic: impl Into<String>, envelope: &CloudEvent, payload: Vec<u8>) -> Self {
+        Self {
+            event_id: envelope.id.clone(),
+            stream_id: envelope.subject.clone(),
+            stream_epoch: envelope.stream_epoch,
+            stream_seq: envelope.sequence.unwrap_or_default(),
+            event_type: envelope.event_type.clone(),
+            topic: topic.into(),
+            key: envelope.partition_key.clone().into_bytes(),
+            payload: Some(payload),
+            headers: envelope.to_headers().into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
+        }
+    }
+
     /// Key, value and headers as Kafka counts them, roughly.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -3,8 +3,15 @@
 
 pub mod db;
 mod event;
+mod gate;
+pub mod ops;
 pub mod requests;
 mod schema;
 
 pub use event::{AppendError, HeaderList, MAX_EVENT_BYTES, NewEvent, append};
+pub use gate::{EffectError, Effects, Gate, GateOptions, GateReport, InboundEvent, KafkaIdentity, Place};
+/// The gate's decisions as pure functions, for whoever explores them.
+pub mod decision {
+    pub use crate::gate::{Decision, Epoch, Kind, Repeated, Stream, repeated};
+}
 pub use schema::{ColumnTypes, migrate, migrations, pending_migrations};

@@ -208,13 +208,14 @@ fn reading_side(types: ColumnTypes) -> Vec<String> {
              headers {json} NOT NULL, bytes bigint NOT NULL, parked_at {instant} NOT NULL,
              PRIMARY KEY (source, stream_id, stream_epoch, stream_seq))"
         ),
+        "CREATE INDEX parked_stream ON parked (stream_id)".to_owned(),
         format!(
             "CREATE TABLE dead_letter (letter_id text PRIMARY KEY, source text, stream_id text, stream_epoch bigint, stream_seq bigint,
              event_id text, event_type text, {record}, cause text NOT NULL, attempts bigint NOT NULL, state text NOT NULL, last_attempt text NOT NULL,
              published_seq bigint NOT NULL, created_at {instant} NOT NULL, decided_by text, decided_why text, decided_at {instant})"
         ),
         "CREATE INDEX dead_letter_stream ON dead_letter (stream_id, stream_epoch, stream_seq)".to_owned(),
-        "CREATE INDEX dead_letter_open ON dead_letter (created_at) WHERE state = 'open'".to_owned(),
+        "CREATE INDEX dead_letter_open ON dead_letter (created_at) WHERE state IN ('open', 'quarantined')".to_owned(),
         format!(
             "CREATE TABLE kafka_pos (topic text NOT NULL, partition bigint NOT NULL, cluster_id text, topic_id text, next_offset bigint NOT NULL,
              saved_at {instant} NOT NULL, PRIMARY KEY (topic, partition))"

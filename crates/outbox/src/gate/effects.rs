@@ -1,0 +1,71 @@
+//! What a service gives the gate: the effect of an event, inside the gate's transaction. It must not know how the event came or whether it
+//! came before.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use contracts::{events::ProjectEvent, inbound::Inbound};
+
+use crate::db::{DbErr, Tx};
+
+/// The effects of events on a service's own state.
+pub trait Effects: Send + Sync + 'static {
+    /// Applies one event in `tx`, which also moves the gate: both commit or neither does. Called in the stream's order, for every type of
+    /// event, and never again for one that was applied. A foreign start (`event.inbound.origin`) must not reopen what is suspended or
+    /// closed.
+    ///
+    /// # Errors
+    /// What is to become of the event; the transaction is rolled back in any case.
+    fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send;
+}
+
+impl<E: Effects> Effects for Arc<E> {
+    fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send {
+        E::apply(self, tx, event)
+    }
+}
+
+/// An event whose turn it is.
+#[derive(Clone, Debug)]
+pub struct InboundEvent {
+    /// Its envelope.
+    pub inbound: Inbound,
+    /// What happened; None for a type this version does not know (nothing to do).
+    pub event: Option<ProjectEvent>,
+    /// The record's value.
+    pub data: Bytes,
+    /// Where it was read.
+    pub place: Place,
+}
+
+/// Where a record was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Why an effect was not applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EffectError {
+    /// No attempt can succeed: to the dead letters, with this reason.
+    #[error("{0}")]
+    Reject(String),
+    /// A later attempt may succeed; this one counts.
+    #[error("{0}")]
+    Retry(String),
+    /// The database's: an error of the environment counts no attempt, any other counts one.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}

@@ -1,0 +1,327 @@
+//! One transaction of the gate: lock the streams, fold the records into them in order, write the result in a few statements. It must not
+//! know the pool, nor open or end the transaction.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use contracts::{control::{Decision as Verdict, OutcomeKind}, inbound::Inbound};
+
+use super::{
+    decision::{Decision, Kind, Repeated, repeated},
+    effects::{EffectError, Effects},
+    incoming::{Incoming, Number, StreamKey, What, quarantine_letter_id},
+    letters::{self, Burial, Ground},
+    options::GateOptions,
+    parked,
+    streams::Streams,
+};
+use crate::db::{self, DbErr, Tx, Value};
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+pub(super) enum GateError {
+    /// The database's.
+    Database(DbErr),
+    /// The record at this place of the batch cannot be applied.
+    Effect { index: usize, culprit: Box<Incoming>, error: EffectError },
+    /// No room to park.
+    Full(String),
+}
+
+impl From<DbErr> for GateError {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What a transaction did, told after its commit.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) applied: u64,
+    pub(super) duplicates: u64,
+    pub(super) parked: u64,
+    pub(super) stale: u64,
+    pub(super) ignored: u64,
+    pub(super) quarantined: Vec<String>,
+    pub(super) closed: u64,
+    /// Streams with parked records whose turn has come.
+    pub(super) drainable: BTreeSet<String>,
+}
+
+struct Applied {
+    key: StreamKey,
+    epoch: i64,
+    seq: i64,
+    event_id: String,
+}
+
+/// The fold over the records of one transaction.
+pub(super) struct Fold<'a, E> {
+    tx: &'a Tx,
+    options: &'a GateOptions,
+    effects: &'a E,
+    pub(super) streams: Streams,
+    applied: Vec<Applied>,
+    applied_ids: HashMap<(StreamKey, i64, i64), Option<String>>,
+    once: HashSet<(String, String)>,
+    once_asked: HashSet<(String, String)>,
+    once_new: Vec<(String, String, String)>,
+    closings: Vec<(Verdict, OutcomeKind, String)>,
+    quarantines: Vec<(Incoming, Number, String)>,
+    done: Done,
+}
+
+/// Applies a batch as the pool gives it.
+pub(super) async fn batch<E: Effects>(tx: &Tx, options: &GateOptions, effects: &E, items: &[Incoming]) -> Result<Done, GateError> {
+    let stream_ids = items.iter().filter_map(Incoming::inbound).map(|inbound| inbound.stream_id.as_str()).collect();
+    let mut fold = Fold::begin(tx, options, effects, &stream_ids).await?;
+    let mut early: Vec<&Incoming> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if fold.take(index, item).await? == Decision::Park {
+            fold.park(item, &mut early).await?;
+        }
+    }
+    fold.check_room(&early).await?;
+    parked::insert(tx, &early).await?;
+    fold.finish().await
+}
+
+impl<'a, E: Effects> Fold<'a, E> {
+    pub(super) async fn begin(tx: &'a Tx, options: &'a GateOptions, effects: &'a E, stream_ids: &BTreeSet<&str>) -> Result<Self, DbErr> {
+        let streams = Streams::lock(tx, stream_ids).await?;
+        Ok(Self {
+            tx,
+            options,
+            effects,
+            streams,
+            applied: Vec::new(),
+            applied_ids: HashMap::new(),
+            once: HashSet::new(),
+            once_asked: HashSet::new(),
+            once_new: Vec::new(),
+            closings: Vec::new(),
+            quarantines: Vec::new(),
+            done: Done::default(),
+        })
+    }
+
+    /// Folds one record in and says what it was. What is to be parked is left to the caller.
+    pub(super) async fn take(&mut self, index: usize, item: &Incoming) -> Result<Decision, GateError> {
+        let (number, key) = match &item.what {
+            What::Sequenced(number) => (number, StreamKey::of(&number.inbound)),
+            What::Foreign(inbound) => return self.take_foreign(index, item, inbound).await,
+            What::Closing(verdict) => {
+                self.close(verdict, OutcomeKind::Discarded, item);
+                return Ok(Decision::Skip);
+            }
+        };
+        let epoch = number.inbound.stream_epoch;
+        let decision = self.streams.get(&key).decide(number.kind, epoch, number.seq);
+        match decision {
+            Decision::Apply => {
+                self.effect(index, item, &number.inbound).await?;
+                self.streams.advance(&key, epoch, number.seq);
+                self.applied_ids.insert((key.clone(), epoch, number.seq), Some(number.inbound.id.clone()));
+                self.applied.push(Applied { key, epoch, seq: number.seq, event_id: number.inbound.id.clone() });
+                self.replayed(item);
+            }
+            Decision::Skip => {
+                self.streams.advance(&key, epoch, number.seq);
+                self.applied_ids.insert((key, epoch, number.seq), None);
+                self.discarded(item);
+            }
+            Decision::Repeat => self.repeat(item, number, &key).await?,
+            Decision::Blocked => {
+                if repeated(self.streams.letter_event_id(&key, epoch, number.seq), &number.inbound.id) == Repeated::Conflict {
+                    self.quarantine(item, number, "the number belongs to an event that waits as a dead letter");
+                } else {
+                    self.done.duplicates += 1;
+                }
+            }
+            Decision::Void => self.discarded(item),
+            Decision::Stale => {
+                self.done.stale += 1;
+                self.discarded(item);
+            }
+            Decision::Park => {}
+        }
+        Ok(decision)
+    }
+
+    async fn take_foreign(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<Decision, GateError> {
+        // A record without a number is known by its place: with a letter there it waits for a decision, or has had one.
+        if inbound.replay.is_none() && letters::exists(self.tx, &item.letter_id(&self.options.group)).await? {
+            self.done.duplicates += 1;
+            return Ok(Decision::Blocked);
+        }
+        let business_key = (inbound.event_type.clone(), inbound.stream_id.as_str().to_owned());
+        if self.was_applied_once(&business_key).await? {
+            self.done.duplicates += 1;
+            self.replayed(item);
+            return Ok(Decision::Repeat);
+        }
+        self.effect(index, item, inbound).await?;
+        self.remember_once(business_key, &inbound.id);
+        self.replayed(item);
+        Ok(Decision::Apply)
+    }
+
+    /// The effect of an event, unless its business key shows that the other form of it had it already.
+    async fn effect(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<(), GateError> {
+        let culprit = |error| GateError::Effect { index, culprit: Box::new(item.clone()), error };
+        let event = item.event(inbound).map_err(|malformed| culprit(EffectError::Reject(malformed.to_string())))?;
+        let business_key = (inbound.event_type.clone(), inbound.stream_id.as_str().to_owned());
+        let is_once = inbound.sequence.is_some() && self.options.once_types.contains(&inbound.event_type);
+        if is_once && self.was_applied_once(&business_key).await? {
+            return Ok(());
+        }
+        self.effects.apply(self.tx, &event).await.map_err(culprit)?;
+        self.done.applied += 1;
+        if is_once {
+            self.remember_once(business_key, &inbound.id);
+        }
+        Ok(())
+    }
+
+    async fn was_applied_once(&mut self, business_key: &(String, String)) -> Result<bool, DbErr> {
+        if self.once_asked.insert(business_key.clone()) {
+            let sql = "SELECT 1 AS one FROM applied_once WHERE event_type = $1 AND stream_id = $2";
+            let values = [business_key.0.clone().into(), business_key.1.clone().into()];
+            if db::query_one(self.tx, sql, values).await?.is_some() {
+                self.once.insert(business_key.clone());
+            }
+        }
+        Ok(self.once.contains(business_key))
+    }
+
+    fn remember_once(&mut self, business_key: (String, String), event_id: &str) {
+        self.once_new.push((business_key.0.clone(), business_key.1.clone(), event_id.to_owned()));
+        self.once.insert(business_key);
+    }
+
+    async fn repeat(&mut self, item: &Incoming, number: &Number, key: &StreamKey) -> Result<(), DbErr> {
+        let at = (key.clone(), number.inbound.stream_epoch, number.seq);
+        if !self.applied_ids.contains_key(&at) {
+            let sql = "SELECT event_id FROM applied WHERE source = $1 AND stream_id = $2 AND stream_epoch = $3 AND stream_seq = $4";
+            let values = [key.source.clone().into(), key.stream_id.clone().into(), at.1.into(), at.2.into()];
+            let row = db::query_one(self.tx, sql, values).await?;
+            self.applied_ids.insert(at.clone(), row.map(|row| row.try_get("", "event_id")).transpose()?);
+        }
+        let applied = self.applied_ids.get(&at).and_then(Option::as_deref);
+        match repeated(applied, &number.inbound.id) {
+            Repeated::Duplicate => {
+                self.done.duplicates += 1;
+                self.replayed(item);
+            }
+            Repeated::Conflict => {
+                let cause = format!("the number was applied as event {}", applied.unwrap_or_default());
+                self.quarantine(item, number, &cause);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an early record for later, unless it is there already.
+    async fn park<'i>(&mut self, item: &'i Incoming, early: &mut Vec<&'i Incoming>) -> Result<(), DbErr> {
+        let What::Sequenced(number) = &item.what else { return Ok(()) };
+        let (key, epoch) = (StreamKey::of(&number.inbound), number.inbound.stream_epoch);
+        let same = |other: &&Incoming| matches!(&other.what, What::Sequenced(n) if n.seq == number.seq && n.inbound.stream_epoch == epoch && StreamKey::of(&n.inbound) == key);
+        let here = early.iter().position(|other| same(other));
+        let parked_id = match here.and_then(|at| early[at].inbound()) {
+            Some(inbound) => Some(inbound.id.clone()),
+            None if self.streams.parked(&key) > 0 => parked::event_id(self.tx, &key, epoch, number.seq).await?,
+            None => None,
+        };
+        match parked_id {
+            Some(parked) if number.kind == Kind::Event && parked != number.inbound.id => {
+                self.quarantine(item, number, &format!("event {parked} is parked under the number"));
+            }
+            Some(_) if number.kind == Kind::Event => self.done.duplicates += 1,
+            known => {
+                if known.is_none() {
+                    self.streams.park(&key, epoch, number.seq);
+                }
+                if let Some(at) = here {
+                    early.remove(at);
+                }
+                early.push(item);
+                self.done.parked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_room(&self, early: &[&Incoming]) -> Result<(), GateError> {
+        if early.is_empty() {
+            return Ok(());
+        }
+        let limit = self.options.max_parked_per_stream;
+        let crowded = early.iter().filter_map(|item| item.inbound()).find(|inbound| self.streams.parked(&StreamKey::of(inbound)) > limit);
+        if let Some(inbound) = crowded {
+            let stream = inbound.stream_id.as_str();
+            return Err(GateError::Full(format!("stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`", self.options.group)));
+        }
+        let more: u64 = early.iter().map(|item| parked::size(&item.record) as u64).sum();
+        let bytes = parked::totals(self.tx).await?.bytes;
+        let limit = self.options.max_parked_bytes;
+        if bytes + more > limit {
+            return Err(GateError::Full(format!("{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them")));
+        }
+        Ok(())
+    }
+
+    fn replayed(&mut self, item: &Incoming) {
+        if let Some(verdict) = item.decision() {
+            self.close(verdict, OutcomeKind::Replayed, item);
+        }
+    }
+
+    fn discarded(&mut self, item: &Incoming) {
+        match item.decision() {
+            Some(verdict) => self.close(verdict, OutcomeKind::Discarded, item),
+            None => self.done.ignored += 1,
+        }
+    }
+
+    fn close(&mut self, verdict: &Verdict, kind: OutcomeKind, item: &Incoming) {
+        self.closings.push((verdict.clone(), kind, item.record.topic.to_string()));
+    }
+
+    fn quarantine(&mut self, item: &Incoming, number: &Number, cause: &str) {
+        let cause = format!("event {} came as number {} of stream {}, but {cause}", number.inbound.id, number.seq, number.inbound.stream_id.as_str());
+        self.quarantines.push((item.clone(), number.clone(), cause));
+    }
+
+    /// Writes everything that the records changed.
+    pub(super) async fn finish(mut self) -> Result<Done, GateError> {
+        self.streams.save(self.tx).await?;
+        let now = db::now();
+        if !self.applied.is_empty() {
+            let sql = format!("INSERT INTO applied (source, stream_id, stream_epoch, stream_seq, event_id, applied_at) VALUES {}", db::rows(6, self.applied.len()));
+            let values = self.applied.drain(..).flat_map(|row| -> [Value; 6] {
+                [row.key.source.into(), row.key.stream_id.into(), row.epoch.into(), row.seq.into(), row.event_id.into(), now.into()]
+            });
+            db::exec(self.tx, &sql, values).await?;
+        }
+        if !self.once_new.is_empty() {
+            let sql = format!("INSERT INTO applied_once (event_type, stream_id, event_id, applied_at) VALUES {}", db::rows(4, self.once_new.len()));
+            let values = self.once_new.drain(..).flat_map(|(event_type, stream_id, event_id)| -> [Value; 4] {
+                [event_type.into(), stream_id.into(), event_id.into(), now.into()]
+            });
+            db::exec(self.tx, &sql, values).await?;
+        }
+        let group = &self.options.group;
+        for (verdict, kind, topic) in &self.closings {
+            if letters::close(self.tx, group, topic, *kind, verdict).await? {
+                self.done.closed += 1;
+            }
+        }
+        for (item, number, cause) in &self.quarantines {
+            let letter_id = quarantine_letter_id(group, &number.inbound, number.seq);
+            let burial = Burial { letter_id: &letter_id, record: &item.record, inbound: Some(&number.inbound), cause, attempts: 1, ground: Ground::Conflict };
+            letters::bury(self.tx, group, &burial).await?;
+            self.done.quarantined.push(cause.clone());
+        }
+        self.done.drainable = self.streams.drainable();
+        Ok(self.done)
+    }
+}

@@ -1,0 +1,162 @@
+//! A record as the gate sees it: an event with a number, a plain start, a decision about a letter, or malformed. It must not know positions.
+
+use bytes::Bytes;
+use contracts::{
+    Malformed,
+    control::{BY, Decision, REPLAY_OF, SKIP, WHY, record_letter_id, stream_letter_id},
+    envelope::CE_SEQUENCE,
+    inbound::{Inbound, Origin, RecordView, classify},
+    topics::is_retry_topic,
+};
+use kafka_worker_pool::Record;
+
+use super::{
+    decision::Kind,
+    effects::{InboundEvent, Place},
+};
+
+/// A record that has a place in a stream, or is a decision.
+#[derive(Clone, Debug)]
+pub(super) struct Incoming {
+    pub(super) record: Record,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// An event, replay or skip marker with a number.
+    Sequenced(Number),
+    /// A plain start without a number.
+    Foreign(Inbound),
+    /// The discard of a letter that has no stream.
+    Closing(Decision),
+}
+
+/// An [`Inbound`] with its number.
+#[derive(Clone, Debug)]
+pub(super) struct Number {
+    pub(super) inbound: Inbound,
+    pub(super) kind: Kind,
+    pub(super) seq: i64,
+}
+
+/// One source's stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StreamKey {
+    pub(super) stream_id: String,
+    pub(super) source: String,
+}
+
+impl StreamKey {
+    pub(super) fn of(inbound: &Inbound) -> Self {
+        Self { stream_id: inbound.stream_id.as_str().to_owned(), source: inbound.source.clone() }
+    }
+}
+
+impl Incoming {
+    pub(super) fn of(record: &Record) -> Result<Self, Malformed> {
+        if let Some(decision) = closing(record) {
+            return Ok(Self { record: record.clone(), what: What::Closing(decision) });
+        }
+        let inbound = with_view(record, classify)?;
+        let what = match inbound.sequence {
+            None => What::Foreign(inbound),
+            Some(seq) => {
+                let kind = match (&inbound.origin, &inbound.replay) {
+                    (Origin::Skip(_), _) => Kind::Skip,
+                    (_, Some(_)) => Kind::Replay,
+                    (_, None) => Kind::Event,
+                };
+                What::Sequenced(Number { inbound, kind, seq })
+            }
+        };
+        Ok(Self { record: record.clone(), what })
+    }
+
+    pub(super) fn inbound(&self) -> Option<&Inbound> {
+        match &self.what {
+            What::Sequenced(number) => Some(&number.inbound),
+            What::Foreign(inbound) => Some(inbound),
+            What::Closing(_) => None,
+        }
+    }
+
+    /// The operator's decision that this record carries.
+    pub(super) fn decision(&self) -> Option<&Decision> {
+        match &self.what {
+            What::Closing(decision) => Some(decision),
+            What::Sequenced(Number { inbound, .. }) | What::Foreign(inbound) => match &inbound.origin {
+                Origin::Skip(decision) => Some(decision),
+                Origin::CloudEvent | Origin::Foreign => inbound.replay.as_ref(),
+            },
+        }
+    }
+
+    /// The event with its payload read.
+    pub(super) fn event(&self, inbound: &Inbound) -> Result<InboundEvent, Malformed> {
+        let data = self.record.value.clone().unwrap_or_default();
+        let event = inbound.decode(&data)?;
+        Ok(InboundEvent { inbound: inbound.clone(), event, data, place: place(&self.record) })
+    }
+
+    /// The id of the letter that this record is or would be.
+    pub(super) fn letter_id(&self, group: &str) -> String {
+        match (self.decision(), &self.what) {
+            (Some(decision), _) => decision.letter_id.clone(),
+            (None, What::Sequenced(number)) => {
+                let Inbound { source, stream_id, stream_epoch, .. } = &number.inbound;
+                stream_letter_id(group, source, stream_id.as_str(), *stream_epoch, number.seq)
+            }
+            (None, What::Foreign(_) | What::Closing(_)) => place_letter_id(group, &self.record),
+        }
+    }
+}
+
+/// The id of the letter of a record without a number.
+pub(super) fn place_letter_id(group: &str, record: &Record) -> String {
+    record_letter_id(group, &record.topic, record.partition, record.offset, record.value.as_deref())
+}
+
+/// The id of the letter of another event under a number that is taken: apart from that number's own letter.
+pub(super) fn quarantine_letter_id(group: &str, inbound: &Inbound, seq: i64) -> String {
+    let source = format!("{}\n{}", inbound.source, inbound.id);
+    stream_letter_id(group, &source, inbound.stream_id.as_str(), inbound.stream_epoch, seq)
+}
+
+/// The letter that a malformed record is a replay of.
+pub(super) fn replayed_letter_id(record: &Record) -> Option<String> {
+    if is_retry_topic(&record.topic) { record.headers.get(REPLAY_OF).map(text) } else { None }
+}
+
+pub(super) fn place(record: &Record) -> Place {
+    Place { topic: record.topic.clone(), partition: record.partition, offset: record.offset }
+}
+
+/// The key whose records keep their order, for the pool.
+pub(crate) fn pool_key(record: &Record) -> Bytes {
+    with_view(record, |view| Bytes::from(contracts::inbound::pool_key(view).into_owned()))
+}
+
+fn with_view<T>(record: &Record, read: impl FnOnce(&RecordView<'_>) -> T) -> T {
+    let headers = |name: &str| record.headers.get(name);
+    read(&RecordView {
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: &headers,
+    })
+}
+
+/// A skip marker that names a letter and no number.
+fn closing(record: &Record) -> Option<Decision> {
+    let marked = is_retry_topic(&record.topic) && record.headers.get(CE_SEQUENCE).is_none();
+    let letter_id = record.headers.get(SKIP).filter(|_| marked).map(text)?;
+    let field = |name: &str| record.headers.get(name).map(text).unwrap_or_default();
+    Some(Decision { letter_id, by: field(BY), why: field(WHY) })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,129 @@
+//! The gate: each event applied once and in order, in the transaction of its effect. It knows positions and the pool's traits; it must not
+//! know what an event means.
+
+mod decision;
+mod drain;
+mod effects;
+mod fold;
+mod identity;
+mod incoming;
+mod letters;
+mod options;
+pub(crate) mod parked;
+mod positions;
+mod report;
+mod sink;
+mod streams;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use kafka_worker_pool::{Handler, HandlerError, Record};
+
+pub use decision::{Decision, Epoch, Kind, Repeated, Stream, repeated};
+pub use effects::{EffectError, Effects, InboundEvent, Place};
+pub use identity::KafkaIdentity;
+pub use options::GateOptions;
+pub use report::GateReport;
+
+use crate::db::{self, Database, DbErr};
+use fold::{Done, GateError};
+use identity::Ids;
+use incoming::Incoming;
+
+/// One group's gate: the pool's handler, its place for dead letters and its place for positions. Clones share it.
+pub struct Gate<E> {
+    inner: Arc<Inner<E>>,
+}
+
+struct Inner<E> {
+    db: Database,
+    options: GateOptions,
+    effects: E,
+    ids: Mutex<Ids>,
+}
+
+impl<E> Clone for Gate<E> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<E: Effects> Gate<E> {
+    /// A gate over a migrated database.
+    #[must_use]
+    pub fn new(db: Database, options: GateOptions, effects: E) -> Self {
+        Self { inner: Arc::new(Inner { db, options, effects, ids: Mutex::default() }) }
+    }
+
+    /// The key whose records keep their order: give it to the pool.
+    #[must_use]
+    pub fn key(record: &Record) -> Bytes {
+        incoming::pool_key(record)
+    }
+}
+
+impl<E: Effects> Handler for Gate<E> {
+    /// Applies a batch in one transaction, which runs on in its own task when the pool drops this future. Give the pool
+    /// `OnTimeout::Await`, and a handler timeout above the database's `transaction_timeout`.
+    async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
+        let items: Vec<Incoming> = batch.iter().map(Incoming::of).collect::<Result<_, _>>().map_err(HandlerError::reject)?;
+        let inner = self.inner.clone();
+        let outcome = self.inner.db.transaction(move |tx| Box::pin(async move { fold::batch(tx, &inner.options, &inner.effects, &items).await }));
+        let done = outcome.await.map_err(handler_error)?;
+        self.inner.tell(&done);
+        for stream_id in &done.drainable {
+            drain::drain(&self.inner, stream_id).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<E> Inner<E> {
+    /// Counts and logs what a committed transaction did.
+    fn tell(&self, done: &Done) {
+        let group = &self.options.group;
+        let count = |what: &'static str, number: u64| {
+            if number > 0 {
+                metrics::counter!("gate_records_total", "group" => group.clone(), "outcome" => what).increment(number);
+            }
+        };
+        count("applied", done.applied);
+        count("duplicate", done.duplicates);
+        count("parked", done.parked);
+        count("stale", done.stale);
+        count("ignored", done.ignored);
+        count("closed", done.closed);
+        count("quarantined", done.quarantined.len() as u64);
+        for cause in &done.quarantined {
+            tracing::error!(group, cause, "an event is quarantined: two events claim one number of a stream; see `ctms dlq list`");
+        }
+        if done.stale > 0 {
+            tracing::warn!(group, records = done.stale, "records of an epoch that a later one ended were dropped");
+        }
+    }
+
+    fn known_ids(&self) -> Ids {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn_ids(&self, ids: &Ids) {
+        let mut known = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        known.cluster.clone_from(&ids.cluster);
+        known.topics.extend(ids.topics.clone());
+    }
+}
+
+fn handler_error(error: GateError) -> HandlerError {
+    match error {
+        GateError::Database(error) | GateError::Effect { error: EffectError::Database(error), .. } => database_error(error),
+        GateError::Effect { error: EffectError::Reject(cause), .. } => HandlerError::reject(cause),
+        GateError::Effect { error: EffectError::Retry(cause), .. } => HandlerError::retry(cause),
+        GateError::Full(reason) => HandlerError::hold(reason),
+    }
+}
+
+/// The environment's errors count no attempt; a statement that the database refuses for its content does.
+fn database_error(error: DbErr) -> HandlerError {
+    if db::is_environment(&error) { HandlerError::unavailable(error) } else { HandlerError::retry(error) }
+}

@@ -1,0 +1,10 @@
+//! What operators and the doctor do with an outbox and a gate: look, refill a topic, set failed rows free, start a new epoch. It must not
+//! know the services.
+
+mod embedded;
+mod looks;
+mod mends;
+
+pub use embedded::{EmbeddedRestart, embedded_restart};
+pub use looks::{FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, open_letters, unpublished};
+pub use mends::{Refill, Republish, new_epoch, republish, retry_failed};
