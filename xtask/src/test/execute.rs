@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
@@ -18,13 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// How long the output of an ended test may be held open by a process it left behind.
 const REST_OF_OUTPUT: Duration = Duration::from_secs(5);
 
-/// Runs the executable with what `cargo test` gives it, the servers' names, and the folder of the binaries.
-pub(crate) fn executable(
-    test: &TestExecutable,
-    environment: &[(String, String)],
-    binary_dir: &Path,
-    filters: &[String],
-) -> Result<Tally> {
+/// Runs the executable with what `cargo test` gives it, and with what the tests themselves look for.
+pub(crate) fn executable(test: &TestExecutable, environment: &[(String, String)], filters: &[String]) -> Result<Tally> {
     let mut command = Command::new(&test.path);
     command
         .args(filters)
@@ -34,7 +28,6 @@ pub(crate) fn executable(
         .env("CARGO", env!("CARGO"))
         .env("CARGO_MANIFEST_DIR", &test.manifest_dir)
         .env("CARGO_PKG_NAME", &test.package)
-        .env("CTMS_TEST_BIN_DIR", binary_dir)
         .envs(environment.iter().map(|(name, value)| (name, value)));
     counted(command).with_context(|| format!("cannot run {}", test.path.display()))
 }

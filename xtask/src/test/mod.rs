@@ -58,10 +58,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for missing in &servers.missing {
         eprintln!("xtask: {missing}");
     }
+    let mut environment = servers.environment.clone();
+    environment.push(("CTMS_TEST_BIN_DIR".to_owned(), built.binary_dir.display().to_string()));
+    if options.compose {
+        environment.push(("CTMS_TEST_COMPOSE".to_owned(), "1".to_owned()));
+    }
     let mut total = Tally::default();
     for test in &built.tests {
         println!("\n== {} {}", test.package, test.target);
-        total += execute::executable(test, &servers.environment, &built.binary_dir, &options.filters)?;
+        total += execute::executable(test, &environment, &options.filters)?;
     }
     if options.is_everything() {
         println!("\n== documentation");

@@ -43,6 +43,8 @@ pub struct Cluster {
     stack: Stack,
     topics: Topics,
     broker: RunningBroker,
+    /// The server of the databases, unless they are files.
+    postgres: Option<Postgres>,
     databases: BTreeMap<Service, String>,
     settings: Settings,
     instances: BTreeMap<Service, Vec<Instance>>,
@@ -67,15 +69,24 @@ impl Cluster {
         let dir = tempfile::Builder::new().prefix("ctms-cluster-").tempdir().context("cannot make a folder")?;
         let topics = Topics::unique();
         let broker = RunningBroker::start(stack.broker, &topics).await?;
+        let postgres = match stack.database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(Postgres::given()?),
+            Database::OwnPostgres => {
+                Postgres::given()?;
+                Some(tokio::task::spawn_blocking(Postgres::start).await.context("starting PostgreSQL panicked")??)
+            }
+        };
         let mut databases = BTreeMap::new();
         for service in Service::ALL {
-            let url = match stack.database {
-                Database::Sqlite => format!("sqlite://{}", dir.path().join(format!("{service}.db")).display()),
-                Database::Postgres => Postgres::given()?.create_database().await?,
+            let url = match &postgres {
+                None => format!("sqlite://{}", dir.path().join(format!("{service}.db")).display()),
+                Some(server) => server.create_database().await?,
             };
             databases.insert(service, url);
         }
-        let mut cluster = Self { stack, topics, broker, databases, settings, instances: BTreeMap::new(), dir };
+        let mut cluster =
+            Self { stack, topics, broker, postgres, databases, settings, instances: BTreeMap::new(), dir };
         for service in Service::ALL {
             cluster.spawn_one_more(service)?;
         }
@@ -115,6 +126,14 @@ impl Cluster {
             RunningBroker::Kafka(kafka) => Ok(kafka),
             RunningBroker::Embedded(_) => anyhow::bail!("{} has no Kafka", self.stack),
         }
+    }
+
+    /// The PostgreSQL, to stop and start it.
+    ///
+    /// # Errors
+    /// On a stack with SQLite.
+    pub fn postgres(&mut self) -> Result<&mut Postgres> {
+        self.postgres.as_mut().with_context(|| format!("{} has no PostgreSQL", self.stack))
     }
 
     /// The URL of a service's database.

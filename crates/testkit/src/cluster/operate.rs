@@ -31,17 +31,16 @@ impl Cluster {
         serde_json::from_str(last).with_context(|| format!("ctms {}: no JSON: {last}", arguments.join(" ")))
     }
 
-    /// The sum of a metric over its labels, at the first instance; 0 when it has no sample.
+    /// The sum of a metric's samples that carry this label (`name="value"`), at the first instance; 0 without one.
     ///
     /// # Errors
     /// When `/metrics` does not answer.
-    pub async fn metric(&mut self, service: Service, name: &str) -> Result<f64> {
+    pub async fn metric(&mut self, service: Service, name: &str, label: &str) -> Result<f64> {
         let url = self.first(service).admin_url("/metrics");
         let text = reqwest::get(url).await?.error_for_status()?.text().await?;
         let samples = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let is_whole_name = rest.starts_with([' ', '{']);
-            is_whole_name.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+            let labels = line.strip_prefix(name)?.strip_prefix('{')?;
+            labels.contains(label).then(|| labels.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
         });
         Ok(samples.sum())
     }

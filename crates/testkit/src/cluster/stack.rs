@@ -9,6 +9,8 @@ pub enum Database {
     Sqlite,
     /// A database for each service on the test run's server.
     Postgres,
+    /// A PostgreSQL that this cluster alone uses and may stop.
+    OwnPostgres,
 }
 
 /// Which broker carries the events.
@@ -38,6 +40,8 @@ impl Stack {
     pub const SQLITE_KAFKA: Self = Self { database: Database::Sqlite, broker: Broker::Kafka };
     /// What runs in production.
     pub const POSTGRES_KAFKA: Self = Self { database: Database::Postgres, broker: Broker::Kafka };
+    /// [`Stack::POSTGRES_KAFKA`] with a PostgreSQL that the test may stop.
+    pub const OWN_POSTGRES_KAFKA: Self = Self { database: Database::OwnPostgres, broker: Broker::Kafka };
     /// [`Stack::SQLITE_KAFKA`] with a Kafka that the test may stop.
     pub const SQLITE_OWN_KAFKA: Self = Self { database: Database::Sqlite, broker: Broker::OwnKafka };
     /// [`Stack::POSTGRES_KAFKA`] with a Kafka that the test may stop.
@@ -49,6 +53,7 @@ impl fmt::Display for Stack {
         let database = match self.database {
             Database::Sqlite => "sqlite",
             Database::Postgres => "postgres",
+            Database::OwnPostgres => "own_postgres",
         };
         let broker = match self.broker {
             Broker::Embedded => "embedded",

@@ -64,7 +64,7 @@ async fn sigterm_mid_stream(cluster: &mut Cluster) -> Result<()> {
     }
     expect_all(cluster, &studies, &answered).await?;
     for service in Service::CONSUMERS {
-        let duplicates = cluster.metric(service, "gate_duplicates_total").await?;
+        let duplicates = cluster.metric(service, "gate_records_total", "outcome=\"duplicate\"").await?;
         ensure!(duplicates == 0.0, "{service} got {duplicates} events again after a clean stop");
     }
     Ok(())
