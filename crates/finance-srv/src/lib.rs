@@ -1,0 +1,3 @@
+//! The finance service: accrues what a study owes its sites, and keeps the ledger of it.
+
+pub mod domain;
