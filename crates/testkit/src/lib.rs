@@ -18,6 +18,6 @@ mod wait;
 
 pub use child::Child;
 pub use paths::{repository_root, target_dir};
-pub use port::free_port;
+pub use port::{free_port, free_ports};
 pub use skip::{Missing, skip};
 pub use wait::{wait_until, wait_until_blocking};

@@ -47,6 +47,11 @@ impl Instance {
         }
     }
 
+    /// A service that answers on these ports inside another process, whose log is given.
+    pub(super) fn within(service: Service, grpc_port: u16, admin_port: u16, log: PathBuf) -> Self {
+        Self { service, grpc_port, admin_port, program: PathBuf::new(), environment: Vec::new(), log, child: None }
+    }
+
     /// Starts the process; it is not ready yet.
     ///
     /// # Errors
@@ -78,8 +83,9 @@ impl Instance {
     pub async fn ready(&mut self) -> Result<()> {
         let start = Instant::now();
         while !self.is_ready().await {
-            let child = self.child.as_mut().with_context(|| format!("{} does not run", self.service))?;
-            if let Some(status) = child.exited()? {
+            if let Some(child) = self.child.as_mut()
+                && let Some(status) = child.exited()?
+            {
                 bail!("{} ended with {status} before it was ready:\n{}", self.service, self.log_tail(15));
             }
             if start.elapsed() > READY_DEADLINE {

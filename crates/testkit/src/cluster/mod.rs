@@ -1,5 +1,8 @@
 //! The four services as real processes on one stack, started for one test and ended with it.
 
+mod broker;
+mod clients;
+mod dev;
 mod effects;
 mod instance;
 mod operate;
@@ -10,14 +13,7 @@ mod study;
 use std::{collections::BTreeMap, path::PathBuf, process::ExitStatus};
 
 use anyhow::{Context as _, Result};
-use contracts::{
-    epro::v1::epro_service_client::EproServiceClient, finance::v1::finance_service_client::FinanceServiceClient,
-    monitor::v1::monitor_service_client::MonitorServiceClient,
-    project::v1::project_service_client::ProjectServiceClient,
-};
-use rdkafka_ext::{EmbeddedBroker, EmbeddedOptions};
 use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Missing,
@@ -26,6 +22,8 @@ use crate::{
     target_dir,
 };
 
+use broker::RunningBroker;
+pub use dev::Dev;
 pub use effects::{Applied, LifeState, Reaction};
 pub use instance::Instance;
 pub use service::Service;
@@ -52,23 +50,20 @@ pub struct Cluster {
     dir: TempDir,
 }
 
-enum RunningBroker {
-    Embedded(EmbeddedBroker),
-    Kafka(Kafka),
-}
-
 impl Cluster {
     /// Starts one instance of each service and waits until all are ready.
     ///
     /// # Errors
     /// [`Missing`] inside when a server or a binary is absent; else why a service does not start.
     pub async fn start(stack: Stack, settings: Settings) -> Result<Self> {
-        for service in Service::ALL {
-            binary(service.name())?;
+        if stack.broker != Broker::Dev {
+            for service in Service::ALL {
+                binary(service.name())?;
+            }
         }
         let dir = tempfile::Builder::new().prefix("ctms-cluster-").tempdir().context("cannot make a folder")?;
-        let topics = Topics::unique();
-        let broker = RunningBroker::start(stack.broker, &topics).await?;
+        let topics = if stack.broker == Broker::Dev { Topics::documented() } else { Topics::unique() };
+        let broker = RunningBroker::start(stack.broker, &topics, dir.path()).await?;
         let postgres = match stack.database {
             Database::Sqlite => None,
             Database::Postgres => Some(Postgres::given()?),
@@ -87,13 +82,27 @@ impl Cluster {
         }
         let mut cluster =
             Self { stack, topics, broker, postgres, databases, settings, instances: BTreeMap::new(), dir };
-        for service in Service::ALL {
-            cluster.spawn_one_more(service)?;
+        if let RunningBroker::Dev { process, .. } = &mut cluster.broker {
+            process.spawn()?;
+            cluster.instances = process.instances().into_iter().map(|(service, one)| (service, vec![one])).collect();
+        } else {
+            for service in Service::ALL {
+                cluster.spawn_one_more(service)?;
+            }
         }
-        for service in Service::ALL {
-            cluster.ready(service).await?;
-        }
+        cluster.all_ready().await?;
         Ok(cluster)
+    }
+
+    /// Waits until every instance is ready.
+    ///
+    /// # Errors
+    /// When one is not in time.
+    pub async fn all_ready(&mut self) -> Result<()> {
+        for service in Service::ALL {
+            self.ready(service).await?;
+        }
+        Ok(())
     }
 
     /// The stack it runs on.
@@ -105,10 +114,7 @@ impl Cluster {
     /// `host:port` of the broker.
     #[must_use]
     pub fn brokers(&self) -> &str {
-        match &self.broker {
-            RunningBroker::Embedded(broker) => broker.bootstrap(),
-            RunningBroker::Kafka(kafka) => kafka.brokers(),
-        }
+        self.broker.bootstrap()
     }
 
     /// The topics of this cluster.
@@ -124,7 +130,18 @@ impl Cluster {
     pub fn kafka(&mut self) -> Result<&mut Kafka> {
         match &mut self.broker {
             RunningBroker::Kafka(kafka) => Ok(kafka),
-            RunningBroker::Embedded(_) => anyhow::bail!("{} has no Kafka", self.stack),
+            RunningBroker::Embedded(_) | RunningBroker::Dev { .. } => anyhow::bail!("{} has no Kafka", self.stack),
+        }
+    }
+
+    /// The process of `ctms dev`, to kill and start it.
+    ///
+    /// # Errors
+    /// On a stack of separate processes.
+    pub fn dev(&mut self) -> Result<&mut Dev> {
+        match &mut self.broker {
+            RunningBroker::Dev { process, .. } => Ok(process),
+            _ => anyhow::bail!("{} is no ctms dev", self.stack),
         }
     }
 
@@ -214,81 +231,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// A client of the project service.
-    ///
-    /// # Errors
-    /// Never in practice: the address is well formed.
-    pub fn project(&self) -> Result<ProjectServiceClient<Channel>> {
-        Ok(ProjectServiceClient::new(self.channel(Service::Project)?))
-    }
-
-    /// A client of the ePRO service.
-    ///
-    /// # Errors
-    /// Never in practice: the address is well formed.
-    pub fn epro(&self) -> Result<EproServiceClient<Channel>> {
-        Ok(EproServiceClient::new(self.channel(Service::Epro)?))
-    }
-
-    /// A client of the finance service.
-    ///
-    /// # Errors
-    /// Never in practice: the address is well formed.
-    pub fn finance(&self) -> Result<FinanceServiceClient<Channel>> {
-        Ok(FinanceServiceClient::new(self.channel(Service::Finance)?))
-    }
-
-    /// A client of the monitor service.
-    ///
-    /// # Errors
-    /// Never in practice: the address is well formed.
-    pub fn monitor(&self) -> Result<MonitorServiceClient<Channel>> {
-        Ok(MonitorServiceClient::new(self.channel(Service::Monitor)?))
-    }
-
-    fn channel(&self, service: Service) -> Result<Channel> {
-        self.channel_to(service, 0)
-    }
-
-    /// A connection of its own to one instance of a service; made at the first call, and again after a restart.
-    ///
-    /// # Errors
-    /// When there is no such instance.
-    pub fn channel_to(&self, service: Service, instance: usize) -> Result<Channel> {
-        let all = self.instances.get(&service);
-        let instance = all.and_then(|all| all.get(instance)).with_context(|| format!("{service} has no {instance}"))?;
-        Ok(Endpoint::from_shared(instance.grpc_url())?.connect_lazy())
-    }
-
     /// The last lines of every log, for a test that failed.
     #[must_use]
     pub fn logs(&self) -> String {
         let all = self.instances.values().flatten();
         all.map(|instance| format!("--- {}\n{}\n", instance.log().display(), instance.log_tail(40))).collect()
-    }
-}
-
-impl RunningBroker {
-    async fn start(broker: Broker, topics: &Topics) -> Result<Self> {
-        match broker {
-            Broker::Embedded => {
-                let options = EmbeddedOptions { topics: topics.partitions(), ..EmbeddedOptions::default() };
-                let broker = EmbeddedBroker::start(&options).context("cannot start the embedded broker")?;
-                Ok(Self::Embedded(broker))
-            }
-            Broker::Kafka => {
-                let kafka = Kafka::given()?;
-                topics.create(kafka.brokers()).await?;
-                Ok(Self::Kafka(kafka))
-            }
-            Broker::OwnKafka => {
-                // A plain `cargo test` starts no server; `cargo xtask test` has said that it may.
-                Kafka::given()?;
-                let kafka = tokio::task::spawn_blocking(Kafka::start).await.context("starting Kafka panicked")??;
-                topics.create(kafka.brokers()).await?;
-                Ok(Self::Kafka(kafka))
-            }
-        }
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Database {
 pub enum Broker {
     /// The in-process broker of `ctms dev`, hosted by the test.
     Embedded,
+    /// One `ctms dev` process: the four services and the in-process broker together.
+    Dev,
     /// The test run's Kafka, with topics of this cluster's own.
     Kafka,
     /// A Kafka that this cluster alone uses and may stop.
@@ -36,6 +38,8 @@ pub struct Stack {
 impl Stack {
     /// What runs on a laptop with nothing installed.
     pub const SQLITE_EMBEDDED: Self = Self { database: Database::Sqlite, broker: Broker::Embedded };
+    /// `ctms dev`.
+    pub const DEV: Self = Self { database: Database::Sqlite, broker: Broker::Dev };
     /// SQLite files and a real Kafka.
     pub const SQLITE_KAFKA: Self = Self { database: Database::Sqlite, broker: Broker::Kafka };
     /// What runs in production.
@@ -57,6 +61,7 @@ impl fmt::Display for Stack {
         };
         let broker = match self.broker {
             Broker::Embedded => "embedded",
+            Broker::Dev => "dev",
             Broker::Kafka => "kafka",
             Broker::OwnKafka => "own_kafka",
         };

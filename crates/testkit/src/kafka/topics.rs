@@ -27,6 +27,11 @@ impl Topics {
         Self { events: format!("{}.{}", contracts::topics::PROJECT_EVENTS, uuid::Uuid::new_v4().simple()) }
     }
 
+    /// The names that the services use by default.
+    pub(crate) fn documented() -> Self {
+        Self { events: contracts::topics::PROJECT_EVENTS.to_owned() }
+    }
+
     /// The topic of the projects' events.
     #[must_use]
     pub fn events(&self) -> &str {

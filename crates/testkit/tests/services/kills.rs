@@ -28,6 +28,8 @@ pub(crate) fn scenarios() -> Vec<Vec<Trial>> {
         kill("kill_9_of_finance_srv_mid_stream_loses_and_doubles_nothing", Service::Finance),
         kill("kill_9_of_monitor_srv_mid_stream_loses_and_doubles_nothing", Service::Monitor),
         scenario("sigterm_mid_stream_exits_0_and_redelivers_nothing", &BOTH_DATABASES).shows(sigterm_mid_stream),
+        scenario("kill_9_of_ctms_dev_mid_stream_loses_and_doubles_nothing", &[Stack::DEV]).shows(kill_dev_mid_stream),
+        scenario("sigterm_of_ctms_dev_exits_0_and_its_state_survives", &[Stack::DEV]).shows(sigterm_dev),
     ]
 }
 
@@ -68,6 +70,35 @@ async fn sigterm_mid_stream(cluster: &mut Cluster) -> Result<()> {
         ensure!(duplicates == 0.0, "{service} got {duplicates} events again after a clean stop");
     }
     Ok(())
+}
+
+/// Three times, each at another moment of the stream: broker, relay and consumers die together.
+async fn kill_dev_mid_stream(cluster: &mut Cluster) -> Result<()> {
+    let studies = prepare(cluster).await?;
+    let mut starts = start_all(cluster, &studies)?;
+    let mut answered = Vec::new();
+    for kill_after in [1, 2, 3] {
+        for _ in 0..kill_after {
+            answered.push(starts.join_next().await.context("a start is under way")???);
+        }
+        cluster.dev()?.kill9()?;
+        cluster.dev()?.spawn()?;
+        cluster.all_ready().await?;
+    }
+    while let Some(start) = starts.join_next().await {
+        answered.push(start??);
+    }
+    expect_all(cluster, &studies, &answered).await
+}
+
+async fn sigterm_dev(cluster: &mut Cluster) -> Result<()> {
+    let study = cluster.prepare_study(StudyShape::default()).await?;
+    let started = cluster.start_project(&study.id, &request_id()).await?;
+    let status = cluster.dev()?.sigterm()?;
+    ensure!(status.success(), "ctms dev ended with {status} after SIGTERM");
+    cluster.dev()?.spawn()?;
+    cluster.all_ready().await?;
+    cluster.expect_started_once(&study, &started).await
 }
 
 async fn prepare(cluster: &Cluster) -> Result<Vec<Study>> {

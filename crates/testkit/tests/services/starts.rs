@@ -12,7 +12,7 @@ use testkit::{
 use tonic::Code;
 
 const CALLERS: usize = 50;
-const EVERY_STACK: [Stack; 3] = [Stack::SQLITE_EMBEDDED, Stack::SQLITE_KAFKA, Stack::POSTGRES_KAFKA];
+const EVERY_STACK: [Stack; 4] = [Stack::DEV, Stack::SQLITE_EMBEDDED, Stack::SQLITE_KAFKA, Stack::POSTGRES_KAFKA];
 const BOTH_DATABASES: [Stack; 2] = [Stack::SQLITE_EMBEDDED, Stack::POSTGRES_KAFKA];
 
 pub(crate) fn scenarios() -> Vec<Vec<Trial>> {
