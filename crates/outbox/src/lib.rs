@@ -5,6 +5,7 @@ pub mod db;
 mod event;
 mod gate;
 pub mod ops;
+mod relay;
 pub mod requests;
 mod schema;
 
@@ -14,4 +15,5 @@ pub use gate::{EffectError, Effects, Gate, GateOptions, GateReport, InboundEvent
 pub mod decision {
     pub use crate::gate::{Decision, Epoch, Kind, Repeated, Stream, repeated};
 }
+pub use relay::{Relay, RelayError, RelayHandle, RelayOptions, RelayStatus};
 pub use schema::{ColumnTypes, migrate, migrations, pending_migrations};
