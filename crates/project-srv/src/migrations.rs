@@ -1,7 +1,7 @@
 //! The tables of project-srv: projects and their append-only audit trail. They come after outbox's own tables.
 
-use sea_orm::{ConnectionTrait, DbBackend};
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
 
 /// The service's own tables, in order; outbox's come before them.
 #[must_use]

@@ -11,10 +11,11 @@ use outbox::db::{self, Database, DbErr, Tx};
 use outbox::requests::{self, Lookup};
 use outbox::{AppendError, NewEvent};
 use service_kit::status::{ApiError, Precondition};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{self, Command, Fact, Item, Occurrence, Profile, Project, Refusal, Site, State};
-use crate::store;
+use crate::domain::{self, Command, Fact, Item, Occurrence, Profile, Project, Refusal, Site};
+use crate::store::{self, NewEntry};
 
 /// One name for all RPCs in the request log: an id that was used for one of them is not free for another.
 const REQUEST_LOG: &str = "ctms.project.v1.ProjectService";
@@ -100,19 +101,19 @@ impl Mutations {
         wish: Wish,
         answer: fn(&Project) -> Vec<u8>,
     ) -> Result<Outcome, ApiError> {
-        for round in 1.. {
+        let mut round = 1;
+        loop {
             let (call, wish, topic) = (call.clone(), wish.clone(), self.topic.clone());
             let attempt = self.db.transaction(move |tx| {
                 Box::pin(async move { Transaction { tx, call: &call, topic: &topic, answer }.run(wish).await })
             });
             match attempt.await {
                 Ok(outcome) => return Ok(outcome),
-                Err(Failure::Database(error)) if db::is_unique_violation(&error) && round < MAX_ROUNDS => {}
+                Err(Failure::Database(error)) if db::is_unique_violation(&error) && round < MAX_ROUNDS => round += 1,
                 Err(Failure::Database(error)) => return Err(error.into()),
                 Err(Failure::Api(error)) => return Err(error),
             }
         }
-        unreachable!("the last round returns")
     }
 }
 
@@ -142,9 +143,11 @@ impl Transaction<'_> {
             return Ok(replayed);
         }
         let id = id.unwrap_or_else(|| chosen_id());
-        let occurrence = self.occurrence();
+        let occurrence = self.occurrence(None);
         let project = domain::create(id, profile, sites, &occurrence);
-        if !store::insert(self.tx, &project).await? {
+        let fact = Fact::Created;
+        let entry = NewEntry { from: None, action: self.call.action, fact: &fact, occurrence: &occurrence };
+        if !store::insert(self.tx, &project, entry).await? {
             // Whoever took the id has committed: perhaps an equal call.
             return match self.replayed().await? {
                 Some(replayed) => Ok(replayed),
@@ -154,7 +157,7 @@ impl Transaction<'_> {
                 }
             };
         }
-        self.finish(project, None, &Fact::Created, &occurrence).await
+        self.finish(project, &fact, &occurrence).await
     }
 
     async fn change(self, id: &ProjectId, etag: &str, command: &Command) -> Result<Outcome, Failure> {
@@ -167,11 +170,12 @@ impl Transaction<'_> {
             return Err(ApiError::aborted("project", id.as_str(), etag, current).into());
         }
         let fact = domain::decide(&project, command).map_err(refused)?;
-        let occurrence = self.occurrence();
-        let from = project.state;
+        let occurrence = self.occurrence(Some(project.updated_at));
+        let entry =
+            NewEntry { from: Some(project.state), action: self.call.action, fact: &fact, occurrence: &occurrence };
         let project = domain::evolve(project, &fact, &occurrence);
-        store::save(self.tx, &project, &fact).await?;
-        self.finish(project, Some(from), &fact, &occurrence).await
+        store::save(self.tx, &project, entry).await?;
+        self.finish(project, &fact, &occurrence).await
     }
 
     async fn replayed(&self) -> Result<Option<Outcome>, Failure> {
@@ -183,24 +187,19 @@ impl Transaction<'_> {
         }
     }
 
-    /// The clock is read under the lock, so that times rise with versions.
-    fn occurrence(&self) -> Occurrence {
+    /// The clock is read under the lock, and never goes back within a project, so that times rise with versions whatever
+    /// the clocks of several instances say.
+    fn occurrence(&self, not_before: Option<OffsetDateTime>) -> Occurrence {
+        let now = db::now();
         Occurrence {
-            at: db::now(),
+            at: not_before.map_or(now, |last| last.max(now)),
             actor: self.call.actor.clone(),
             reason: self.call.reason.clone(),
             event_id: Uuid::now_v7(),
         }
     }
 
-    async fn finish(
-        self,
-        project: Project,
-        from: Option<State>,
-        fact: &Fact,
-        occurrence: &Occurrence,
-    ) -> Result<Outcome, Failure> {
-        store::record(self.tx, &project, from, self.call.action, fact, occurrence).await?;
+    async fn finish(self, project: Project, fact: &Fact, occurrence: &Occurrence) -> Result<Outcome, Failure> {
         let event = self.event(&project, fact, occurrence);
         outbox::append(self.tx, &event).await.map_err(not_appended)?;
         let answer = (self.answer)(&project);

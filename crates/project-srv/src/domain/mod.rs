@@ -6,7 +6,7 @@ mod project;
 mod rules;
 mod state;
 
-pub use checklist::{Item, UnknownItem};
+pub use checklist::Item;
 pub use events::event;
 pub use project::{Activation, Completion, MAX_SITES, MAX_SITES_BYTES, Profile, Project, Site, sites_fit};
 pub use rules::{Command, Fact, Occurrence, Refusal, create, decide, evolve};

@@ -1,7 +1,7 @@
 //! The append-only audit trail. The database itself refuses to change or remove a row.
 
 use contracts::ids::ProjectId;
-use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx};
+use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Value};
 use time::OffsetDateTime;
 
 use super::project::{from_json, json, project_id, sql_limit, unreadable};
@@ -18,33 +18,37 @@ pub(crate) struct AuditRow {
     pub(crate) occurrence: Occurrence,
 }
 
-/// Records that `fact` made `project` what it is now.
-pub(crate) async fn record(
-    tx: &Tx,
-    project: &Project,
-    from: Option<State>,
-    action: &str,
-    fact: &Fact,
-    occurrence: &Occurrence,
-) -> Result<(), DbErr> {
+/// What a new line says beside the project's id, version and state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewEntry<'a> {
+    /// `None` where the project came into being.
+    pub(crate) from: Option<State>,
+    pub(crate) action: &'a str,
+    pub(crate) fact: &'a Fact,
+    pub(crate) occurrence: &'a Occurrence,
+}
+
+/// The statement that records how `project` became what it is, with placeholders from `$first`.
+pub(super) fn insert(project: &Project, entry: NewEntry<'_>, first: usize) -> Result<(String, [Value; 10]), DbErr> {
     let sql = format!(
         "INSERT INTO project_audit (project_id, version, at, actor, action, from_state, to_state, reason, fact, event_id) \
          VALUES ({})",
-        db::list(1, 10)
+        db::list(first, 10)
     );
+    let NewEntry { from, action, fact, occurrence } = entry;
     let values = [
         project.id.as_str().into(),
         project.version.into(),
         occurrence.at.into(),
         occurrence.actor.as_str().into(),
         action.into(),
-        from.map(|state| state.as_str().to_owned()).into(),
+        from.map(State::as_str).into(),
         project.state.as_str().into(),
         occurrence.reason.as_str().into(),
         json(fact)?,
         occurrence.event_id.into(),
     ];
-    db::exec(tx, &sql, values).await.map(drop)
+    Ok((sql, values))
 }
 
 /// Up to `limit` lines of a project's trail with ids above `after`, oldest first.

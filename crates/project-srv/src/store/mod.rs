@@ -3,5 +3,5 @@
 mod audit;
 mod project;
 
-pub(crate) use audit::{AuditRow, facts_after, page as audit_page, record};
+pub(crate) use audit::{AuditRow, NewEntry, facts_after, page as audit_page};
 pub(crate) use project::{get, insert, lock, page, save, versions};
