@@ -1,0 +1,129 @@
+//! Generates the assignments that a running study still lacks, with their pushes: at the start, at a resume, at an enrolment, and when a
+//! schedule is published. Brings rules and SQL together; must not know who asks.
+
+use outbox::db::{DbErr, Tx};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::plan::{self, PlannedAssignment, PlannedPush, Subject};
+use crate::domain::push::{self, Channel};
+use crate::domain::schedule::Schedule;
+use crate::domain::submission::AssignmentState;
+use crate::store::assignment::{self, Cause, NewAssignment};
+use crate::store::campaign::Campaign;
+use crate::store::notification::{self, NewNotification};
+use crate::store::{schedule, subject};
+
+/// Subjects planned at once: bounds the memory of a start.
+const SUBJECTS_AT_ONCE: i64 = 100;
+
+/// Namespace of the ids made here. An id follows from what it stands for, so that the same cause can never make two.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6d0e_52c1_4b7f_4f0a_9c3e_8a41_d5b2_7e16);
+
+/// Generates what every enrolled subject lacks. Returns the number of assignments; 0 before the start and without a schedule.
+/// The campaign must be locked.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn for_all(tx: &Tx, campaign: &Campaign, channel: Channel, now: OffsetDateTime) -> Result<i64, DbErr> {
+    let Some(generation) = Generation::of(tx, campaign, channel, now).await? else { return Ok(0) };
+    let (mut created, mut after) = (0, String::new());
+    loop {
+        let subjects = subject::page_after(tx, &campaign.study, &after, SUBJECTS_AT_ONCE).await?;
+        let Some(last) = subjects.last() else { return Ok(created) };
+        after.clone_from(&last.id);
+        created += generation.fill(tx, &subjects).await?;
+    }
+}
+
+/// As [`for_all`], for one subject.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn for_one(
+    tx: &Tx,
+    campaign: &Campaign,
+    subject: Subject,
+    channel: Channel,
+    now: OffsetDateTime,
+) -> Result<i64, DbErr> {
+    match Generation::of(tx, campaign, channel, now).await? {
+        Some(generation) => generation.fill(tx, &[subject]).await,
+        None => Ok(0),
+    }
+}
+
+struct Generation<'a> {
+    campaign: &'a Campaign,
+    started_at: OffsetDateTime,
+    schedule: Schedule,
+    cause: Cause,
+    channel: Channel,
+}
+
+impl<'a> Generation<'a> {
+    async fn of(tx: &Tx, campaign: &'a Campaign, channel: Channel, now: OffsetDateTime) -> Result<Option<Self>, DbErr> {
+        let Some(start) = &campaign.start else { return Ok(None) };
+        if campaign.schedule_version == 0 {
+            return Ok(None);
+        }
+        let cause = Cause {
+            study: campaign.study.clone(),
+            schedule_version: campaign.schedule_version,
+            event_id: start.event_id.clone(),
+            at: now,
+        };
+        let schedule = schedule::read(tx, &campaign.study, campaign.schedule_version).await?;
+        Ok(Some(Self { campaign, started_at: start.at, schedule, cause, channel }))
+    }
+
+    async fn fill(&self, tx: &Tx, subjects: &[Subject]) -> Result<i64, DbErr> {
+        let ids: Vec<&str> = subjects.iter().map(|subject| subject.id.as_str()).collect();
+        let asked = assignment::asked(tx, &self.campaign.study, &ids).await?;
+        let (mut assignments, mut notifications) = (Vec::new(), Vec::new());
+        for subject in subjects {
+            for planned in plan::for_subject(&self.schedule, subject, self.started_at.date(), self.cause.at) {
+                let key = (planned.subject_id.clone(), planned.visit_id.clone(), planned.instrument_id.clone());
+                if asked.contains(&key) {
+                    continue;
+                }
+                let new = self.assignment(&planned);
+                notifications.extend(planned.pushes.iter().map(|push| self.notification(&new, *push)));
+                assignments.push(new);
+            }
+        }
+        assignment::insert(tx, &self.cause, &assignments).await?;
+        notification::insert(tx, &self.cause, &notifications).await?;
+        Ok(i64::try_from(assignments.len()).unwrap_or(i64::MAX))
+    }
+
+    fn assignment(&self, planned: &PlannedAssignment) -> NewAssignment {
+        // Ids hold no slash, so no two of these names are equal.
+        let name = format!(
+            "{}/{}/{}/{}/{}",
+            self.cause.study, self.cause.schedule_version, planned.subject_id, planned.visit_id, planned.instrument_id
+        );
+        NewAssignment {
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            subject_id: planned.subject_id.clone(),
+            site_id: planned.site_id.clone(),
+            visit_id: planned.visit_id.clone(),
+            instrument_id: planned.instrument_id.clone(),
+            state: if planned.is_missed { AssignmentState::Missed } else { AssignmentState::Open },
+            window: planned.window,
+        }
+    }
+
+    fn notification(&self, assignment: &NewAssignment, push: PlannedPush) -> NewNotification {
+        let name = format!("{}/{}/{}", assignment.id, push.kind.as_str(), push.due_at.unix_timestamp());
+        NewNotification {
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            assignment_id: assignment.id,
+            subject_id: assignment.subject_id.clone(),
+            kind: push.kind,
+            channel: self.channel,
+            state: push::initial_state(self.campaign.state, self.channel, push.due_at, self.cause.at),
+            due_at: push.due_at,
+        }
+    }
+}

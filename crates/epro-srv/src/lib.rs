@@ -1,0 +1,102 @@
+//! The ePRO service: questionnaires of studies, their pushes to subjects, and the responses of subjects.
+
+mod api;
+mod config;
+pub mod domain;
+mod generation;
+mod migrations;
+mod mutations;
+mod pusher;
+mod reactions;
+mod store;
+mod submissions;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod webhook;
+
+pub use config::{Config, PushArgs, ResponseArgs};
+pub use migrations::migrations;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use contracts::epro::v1::epro_service_server::EproServiceServer;
+use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use worker_pool::{Intake, IntakeOptions, OnTimeout};
+
+use api::EproApi;
+use mutations::Mutations;
+use pusher::Pusher;
+use submissions::{CommitResponses, Job, Outcome};
+use webhook::Webhook;
+
+/// How often old answers to request ids are looked for.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+
+/// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
+///
+/// # Errors
+/// When the database cannot be opened, or when a task failed or did not stop within the grace.
+pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (base, push) = (&config.base, &config.push);
+    let db = database::open(&config).await?;
+    let webhook = match push.webhook().map_err(anyhow::Error::msg)? {
+        Some(url) => {
+            Some(Webhook::new(url, push.webhook_timeout).context("the HTTP client for pushes cannot be set up")?)
+        }
+        None => None,
+    };
+    let mut supervisor = Supervisor::new(Config::INFO.name, &shutdown, base.shutdown.shutdown_grace);
+    let readiness = Readiness::new(supervisor.stopping());
+
+    let pushes_planned = Arc::new(Notify::new());
+    let mutations = Mutations::new(db.clone(), push.channel(), pushes_planned.clone());
+    let intake = intake(&config.response, CommitResponses::new(db.clone()));
+    let service = EproServiceServer::new(EproApi::new(db.clone(), mutations, intake.clone()))
+        .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
+    let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
+    supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
+
+    let grace = base.shutdown.shutdown_grace;
+    supervisor.spawn(Phase::Work, "responses", move |stop| drain(intake, grace, stop));
+    let pusher = Pusher::new(db.clone(), webhook, push.options(), pushes_planned);
+    supervisor.spawn(Phase::Work, "pushes", |stop| pusher.run(stop));
+    let (window_db, every) = (db.clone(), push.window_check);
+    supervisor.spawn(Phase::Work, "windows", move |stop| upkeep::close_windows(window_db, every, stop));
+    let (log_db, keep) = (db.clone(), config.response.request_retention);
+    supervisor
+        .spawn(Phase::Work, "request-retention", move |stop| upkeep::forget_requests(log_db, FORGET_EVERY, keep, stop));
+    let (watched_db, component) = (db.clone(), readiness.component("database"));
+    supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
+    supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, axum::Router::new(), stop));
+
+    let stopped = supervisor.run().await;
+    db.close().await;
+    Ok(stopped?)
+}
+
+/// The bounded intake of responses. A group owns its transaction, so it is waited for past its timeout: its outcome must be known.
+fn intake(args: &ResponseArgs, handler: CommitResponses) -> Intake<Job, Outcome> {
+    let mut options = IntakeOptions::new("responses");
+    options.workers = args.response_workers;
+    options.queue_capacity = args.response_queue_capacity;
+    options.max_batch = args.response_max_batch;
+    options.on_timeout = OnTimeout::Await;
+    Intake::start(options, handler)
+}
+
+/// Closes the intake once nobody submits any more, and waits for what it has accepted.
+async fn drain(intake: Intake<Job, Outcome>, deadline: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+    stop.cancelled().await;
+    let report = intake.drain(deadline).await;
+    anyhow::ensure!(
+        report.undone == 0,
+        "{} responses were accepted and not stored by the deadline; their callers were not answered OK and will submit them again",
+        report.undone
+    );
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! The row of a study, its lock, and the events applied to it. Must not decide anything.
+
+use std::collections::{BTreeSet, HashMap};
+
+use contracts::ids::ProjectId;
+use outbox::db::{self, ConnectionTrait, DbErr, Kind, Tx, Value};
+use time::OffsetDateTime;
+
+use super::parsed;
+use crate::domain::campaign::{Move, State};
+
+/// Most events that a read returns.
+pub const MAX_EVENTS_READ: i64 = 1_000;
+
+/// The locked row of a study.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// The study.
+    pub study: ProjectId,
+    /// Where it stands.
+    pub state: State,
+    /// The schedule in use; 0 while none is published.
+    pub schedule_version: i64,
+    /// When the study started, and the event that said so.
+    pub start: Option<Start>,
+}
+
+/// The start of a study.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// When it started.
+    pub at: OffsetDateTime,
+    /// The event that said so.
+    pub event_id: String,
+}
+
+/// Writes the row on first sight and locks it: whoever changes anything of a study does this first.
+///
+/// # Errors
+/// The database's.
+pub async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Campaign, DbErr> {
+    let sql = "INSERT INTO campaign (study_id, state, schedule_version, created_at) VALUES ($1, $2, 0, $3)
+               ON CONFLICT (study_id) DO NOTHING";
+    db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), now.into()]).await?;
+    let sql = format!(
+        "SELECT state, schedule_version, started_at, start_event_id FROM campaign WHERE study_id = $1{}",
+        db::lock_suffix(db::kind_of(tx))
+    );
+    let row = db::query_one(tx, &sql, [study.as_str().into()])
+        .await?
+        .ok_or_else(|| DbErr::RecordNotFound(format!("campaign {study} vanished")))?;
+    let start = row
+        .try_get::<Option<OffsetDateTime>>("", "started_at")?
+        .zip(row.try_get::<Option<String>>("", "start_event_id")?)
+        .map(|(at, event_id)| Start { at, event_id });
+    Ok(Campaign {
+        study: study.clone(),
+        state: parsed(&row, "state")?,
+        schedule_version: row.try_get("", "schedule_version")?,
+        start,
+    })
+}
+
+/// The states of these studies, which stay as they are until the transaction ends. Unknown studies are absent.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result<HashMap<ProjectId, State>, DbErr> {
+    let suffix = match db::kind_of(tx) {
+        Kind::Postgres => " FOR SHARE",
+        Kind::Sqlite => "",
+    };
+    let sql = format!(
+        "SELECT study_id, state FROM campaign WHERE study_id IN ({}) ORDER BY study_id{suffix}",
+        db::list(1, studies.len())
+    );
+    let rows = db::query_all(tx, &sql, studies.iter().map(|study| study.as_str().into())).await?;
+    rows.iter().map(|row| Ok((parsed(row, "study_id")?, parsed(row, "state")?))).collect()
+}
+
+/// Writes the move that an event made. The first start stays.
+///
+/// # Errors
+/// The database's.
+pub async fn apply(
+    tx: &Tx,
+    campaign: &mut Campaign,
+    step: &Move,
+    event_id: &str,
+    now: OffsetDateTime,
+) -> Result<(), DbErr> {
+    campaign.state = step.to;
+    if campaign.start.is_none() {
+        campaign.start = step.started_at.map(|at| Start { at, event_id: event_id.to_owned() });
+    }
+    let (started_at, start_event_id) = campaign.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
+    let sql = "UPDATE campaign SET state = $1, started_at = $2, start_event_id = $3, last_event_id = $4,
+               last_event_applied_at = $5 WHERE study_id = $6";
+    let values: [Value; 6] = [
+        campaign.state.as_str().into(),
+        started_at.into(),
+        start_event_id.into(),
+        event_id.into(),
+        now.into(),
+        campaign.study.as_str().into(),
+    ];
+    db::exec(tx, sql, values).await?;
+    Ok(())
+}
+
+/// Puts a published schedule into use.
+///
+/// # Errors
+/// The database's.
+pub async fn use_schedule(tx: &Tx, campaign: &mut Campaign, version: i64) -> Result<(), DbErr> {
+    campaign.schedule_version = version;
+    let sql = "UPDATE campaign SET schedule_version = $1 WHERE study_id = $2";
+    db::exec(tx, sql, [version.into(), campaign.study.as_str().into()]).await?;
+    Ok(())
+}
+
+/// An event that was applied.
+#[derive(Debug, Clone)]
+pub struct AppliedEvent {
+    /// Its id.
+    pub event_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// Its number; None for a plain record.
+    pub sequence: Option<i64>,
+    /// When its effect was committed.
+    pub applied_at: OffsetDateTime,
+}
+
+/// Notes that an event was applied.
+///
+/// # Errors
+/// The database's.
+pub async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Result<(), DbErr> {
+    let sql = "INSERT INTO applied_event (study_id, event_id, event_type, sequence, applied_at)
+               VALUES ($1, $2, $3, $4, $5)";
+    let values: [Value; 5] = [
+        study.as_str().into(),
+        event.event_id.as_str().into(),
+        event.event_type.as_str().into(),
+        event.sequence.into(),
+        event.applied_at.into(),
+    ];
+    db::exec(tx, sql, values).await?;
+    Ok(())
+}
+
+/// A campaign as a reader sees it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where it stands.
+    pub state: State,
+    /// The schedule in use.
+    pub schedule_version: i64,
+    /// Rows of the study.
+    pub counts: Counts,
+    /// The event that last moved it, and when.
+    pub last_event: Option<(String, OffsetDateTime)>,
+    /// When the study started.
+    pub started_at: Option<OffsetDateTime>,
+    /// The newest events in the order of application.
+    pub applied_events: Vec<AppliedEvent>,
+}
+
+/// How many rows a study has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Enrolled subjects.
+    pub subjects: i64,
+    /// Assignments in any state.
+    pub assignments: i64,
+    /// Notifications in any state.
+    pub notifications: i64,
+    /// Responses.
+    pub responses: i64,
+}
+
+/// Reads a campaign; None when nothing is known of the study.
+///
+/// # Errors
+/// The database's.
+pub async fn read<C: ConnectionTrait>(conn: &C, study: &ProjectId) -> Result<Option<View>, DbErr> {
+    let sql = "SELECT state, schedule_version, started_at, last_event_id, last_event_applied_at,
+               (SELECT COUNT(*) FROM subject WHERE study_id = $1) AS subjects,
+               (SELECT COUNT(*) FROM assignment WHERE study_id = $1) AS assignments,
+               (SELECT COUNT(*) FROM notification WHERE study_id = $1) AS notifications,
+               (SELECT COUNT(*) FROM response WHERE study_id = $1) AS responses
+               FROM campaign WHERE study_id = $1";
+    let Some(row) = db::query_one(conn, sql, [study.as_str().into()]).await? else {
+        return Ok(None);
+    };
+    let last_event_at: Option<OffsetDateTime> = row.try_get("", "last_event_applied_at")?;
+    Ok(Some(View {
+        state: parsed(&row, "state")?,
+        schedule_version: row.try_get("", "schedule_version")?,
+        counts: Counts {
+            subjects: row.try_get("", "subjects")?,
+            assignments: row.try_get("", "assignments")?,
+            notifications: row.try_get("", "notifications")?,
+            responses: row.try_get("", "responses")?,
+        },
+        last_event: row.try_get::<Option<String>>("", "last_event_id")?.zip(last_event_at),
+        started_at: row.try_get("", "started_at")?,
+        applied_events: events(conn, study).await?,
+    }))
+}
+
+async fn events<C: ConnectionTrait>(conn: &C, study: &ProjectId) -> Result<Vec<AppliedEvent>, DbErr> {
+    let sql = "SELECT event_id, event_type, sequence, applied_at FROM applied_event
+               WHERE study_id = $1 ORDER BY position DESC LIMIT $2";
+    let mut rows = db::query_all(conn, sql, [study.as_str().into(), MAX_EVENTS_READ.into()]).await?;
+    rows.reverse();
+    rows.iter()
+        .map(|row| {
+            Ok(AppliedEvent {
+                event_id: row.try_get("", "event_id")?,
+                event_type: row.try_get("", "event_type")?,
+                sequence: row.try_get("", "sequence")?,
+                applied_at: row.try_get("", "applied_at")?,
+            })
+        })
+        .collect()
+}
