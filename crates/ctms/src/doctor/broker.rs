@@ -1,0 +1,54 @@
+//! The broker: reachable, with the topics, and with a session timeout that lets a killed consumer's work move on soon.
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, ResourceSpecifier},
+    client::DefaultClientContext,
+};
+
+use crate::{broker::ANSWER_TIMEOUT, topics};
+
+use super::{Examination, Finding};
+
+/// Longer than this, a killed member's partitions stand still for too long (milliseconds).
+const SESSION_TIMEOUT_MS: i64 = 15_000;
+const SESSION_SETTING: &str = "group.consumer.session.timeout.ms";
+
+/// Looks at the broker; whether it answers.
+pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &mut Examination) -> bool {
+    let brokers = config.get("bootstrap.servers").unwrap_or_default();
+    match topics::findings(config, events).await {
+        Err(error) => {
+            examination.find(Finding::problem("kafka", format!("{error:#}"), "start it, or name it with --kafka-brokers HOST:PORT"));
+            return false;
+        }
+        Ok(findings) if findings.is_empty() => examination.healthy(format!("kafka at {brokers} has every topic as it should be")),
+        Ok(findings) => {
+            for finding in findings {
+                examination.find(Finding::problem(format!("topic {}", finding.topic), finding.wrong, finding.remedy));
+            }
+        }
+    }
+    if let Some(session_ms) = session_timeout(config).await
+        && session_ms > SESSION_TIMEOUT_MS
+    {
+        examination.find(Finding::advice(
+            "kafka",
+            format!("{SESSION_SETTING} is {session_ms}: the partitions of a killed instance stand still for {} s", session_ms / 1000),
+            format!("set {SESSION_SETTING}=10000 and group.consumer.min.session.timeout.ms=6000 on the brokers"),
+        ));
+    }
+    true
+}
+
+/// None where the broker does not say: the embedded one, and those before Kafka 4.
+async fn session_timeout(config: &ClientConfig) -> Option<i64> {
+    let asked = config.clone();
+    let metadata = tokio::task::spawn_blocking(move || crate::broker::metadata(&asked)).await.ok()?.ok()?;
+    let broker = metadata.brokers().first()?.id();
+    let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+    let described = admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options).await.ok()?;
+    let resource = described.into_iter().next()?.ok()?;
+    resource.get(SESSION_SETTING)?.value.as_ref()?.parse().ok()
+}
