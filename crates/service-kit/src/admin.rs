@@ -26,7 +26,12 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(listener: TcpListener, readiness: Readiness, extra: Router, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    extra: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let app = router(readiness, extra);
     let upkeep = async {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
@@ -60,7 +65,8 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
 }
 
 async fn metrics() -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::prometheus().render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::prometheus().render())
+        .into_response()
 }
 
 /// A span, metrics and panic safety for each request of the service's own routes.
@@ -74,7 +80,8 @@ async fn observe(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let answer = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
     let response = answer.unwrap_or_else(|payload| {
-        ApiError::internal(anyhow::anyhow!("handler of {path} panicked: {}", panic_message(payload.as_ref()))).into_response()
+        ApiError::internal(anyhow::anyhow!("handler of {path} panicked: {}", panic_message(payload.as_ref())))
+            .into_response()
     });
     let status = response.status().as_u16().to_string();
     metrics::histogram!("http_server_seconds", "method" => method.to_string(), "path" => path, "status" => status)
@@ -86,7 +93,10 @@ async fn observe(request: Request, next: Next) -> Response {
 mod tests {
     use super::*;
 
-    async fn serving(readiness: Readiness, extra: Router) -> (String, CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
+    async fn serving(
+        readiness: Readiness,
+        extra: Router,
+    ) -> (String, CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -109,7 +119,10 @@ mod tests {
         let (status, body) = get(format!("{url}/readyz")).await;
         assert_eq!(status, 503);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["components"]["database"], serde_json::json!({"state": "down", "detail": "connection refused"}));
+        assert_eq!(
+            body["components"]["database"],
+            serde_json::json!({"state": "down", "detail": "connection refused"})
+        );
         database.set_ok();
         assert_eq!(get(format!("{url}/readyz")).await.0, 200);
         stop.cancel();
@@ -127,7 +140,10 @@ mod tests {
         assert_eq!(status, 500);
         assert!(!body.contains("on purpose"), "{body}");
         let (_, metrics) = get(format!("{url}/metrics")).await;
-        assert!(metrics.contains(r#"http_server_seconds_count{method="GET",path="/check/{job}",status="500"} 1"#), "{metrics}");
+        assert!(
+            metrics.contains(r#"http_server_seconds_count{method="GET",path="/check/{job}",status="500"} 1"#),
+            "{metrics}"
+        );
         stop.cancel();
         server.await.unwrap().unwrap();
     }

@@ -55,7 +55,8 @@ where
         return std::io::stdout().write_all(loaded.shown().as_bytes()).context("cannot write to stdout");
     }
     let Loaded { config, invocation, .. } = loaded;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the tokio runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the tokio runtime")?;
     let outcome = match invocation.command {
         Command::Run => runtime.block_on(serve(config, run)),
         Command::Migrate => runtime.block_on(async {
@@ -101,7 +102,10 @@ pub fn stop_on_signals(name: &'static str, shutdown: CancellationToken, hard_lim
         // A thread of its own, since a blocked runtime is the very case.
         std::thread::spawn(move || {
             std::thread::sleep(hard_limit);
-            complain(name, &format!("still not stopped {hard_limit:?} after the signal: exiting; nothing accepted is lost"));
+            complain(
+                name,
+                &format!("still not stopped {hard_limit:?} after the signal: exiting; nothing accepted is lost"),
+            );
             std::process::exit(1);
         });
         signals.next().await;

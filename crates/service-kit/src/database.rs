@@ -93,10 +93,14 @@ async fn migrate_tables<C: ServiceConfig>(db: &Database) -> anyhow::Result<()> {
 fn url_with_password(args: &DatabaseArgs) -> anyhow::Result<SecretString> {
     let Some(path) = &args.database_password_file else { return Ok(args.database_url.clone()) };
     let shown = path.display();
-    let password = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the password file {shown} (--database-password-file); check path and permissions"))?;
+    let password = std::fs::read_to_string(path).with_context(|| {
+        format!("cannot read the password file {shown} (--database-password-file); check path and permissions")
+    })?;
     let password = password.trim_end_matches(['\r', '\n']);
-    anyhow::ensure!(!password.is_empty(), "the password file {shown} (--database-password-file) is empty; write the password into it");
+    anyhow::ensure!(
+        !password.is_empty(),
+        "the password file {shown} (--database-password-file) is empty; write the password into it"
+    );
     insert_password(args.database_url.expose_secret(), password)
         .with_context(|| format!("--database-url {} with --database-password-file", args.shown_url()))
 }

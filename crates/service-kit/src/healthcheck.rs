@@ -22,7 +22,9 @@ pub(crate) async fn ask(listen: SocketAddr, probe: Probe, limit: Duration) -> an
     let answer = timeout(limit, get(address, path))
         .await
         .map_err(|_| anyhow::anyhow!("{address}{path} did not answer within {limit:?}"))?
-        .map_err(|error| anyhow::anyhow!("{address}{path}: {error}; is the service running with this --admin-listen?"))?;
+        .map_err(|error| {
+            anyhow::anyhow!("{address}{path}: {error}; is the service running with this --admin-listen?")
+        })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split_whitespace().nth(1).unwrap_or("no status");
     anyhow::ensure!(status == "200", "{address}{path} answered {status}: {}", body.trim());

@@ -4,16 +4,19 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod consumer;
 pub mod database;
 pub mod grpc;
 mod healthcheck;
 pub mod readiness;
+pub mod relay;
 pub mod sockets;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;
 
 pub use config::{BaseArgs, ServiceConfig, ServiceInfo};
+pub use consumer::Consumer;
 pub use readiness::{Component, Readiness};
 pub use sockets::Sockets;
 pub use supervisor::{Phase, Supervisor};

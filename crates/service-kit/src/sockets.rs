@@ -54,8 +54,12 @@ impl Sockets {
 pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| {
         let remedy = match source.kind() {
-            ErrorKind::AddrInUse => "the port is taken; stop what uses it, or choose another port (0 takes a free one)".to_owned(),
-            ErrorKind::AddrNotAvailable => "this machine does not have that address; use 127.0.0.1 or 0.0.0.0".to_owned(),
+            ErrorKind::AddrInUse => {
+                "the port is taken; stop what uses it, or choose another port (0 takes a free one)".to_owned()
+            }
+            ErrorKind::AddrNotAvailable => {
+                "this machine does not have that address; use 127.0.0.1 or 0.0.0.0".to_owned()
+            }
             ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one".to_owned(),
             _ => source.to_string(),
         };
@@ -71,6 +75,9 @@ mod tests {
     async fn a_taken_port_is_one_sentence_with_its_flag_and_the_remedy() {
         let first = bind("grpc-listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let error = bind("admin-listen", first.local_addr().unwrap()).await.unwrap_err().to_string();
-        assert!(error.contains("--admin-listen") && error.contains("port is taken") && error.contains("choose another"), "{error}");
+        assert!(
+            error.contains("--admin-listen") && error.contains("port is taken") && error.contains("choose another"),
+            "{error}"
+        );
     }
 }

@@ -61,7 +61,12 @@ pub struct GrpcArgs {
     #[arg(long = "grpc-max-in-flight", env = "CTMS_GRPC_MAX_IN_FLIGHT", value_name = "N", default_value_t = 1024)]
     pub grpc_max_in_flight: usize,
     /// Largest request and response message, in bytes.
-    #[arg(long = "grpc-max-message-bytes", env = "CTMS_GRPC_MAX_MESSAGE_BYTES", value_name = "BYTES", default_value_t = 4_194_304)]
+    #[arg(
+        long = "grpc-max-message-bytes",
+        env = "CTMS_GRPC_MAX_MESSAGE_BYTES",
+        value_name = "BYTES",
+        default_value_t = 4_194_304
+    )]
     pub grpc_max_message_bytes: usize,
     /// Longest time a call may take, whatever deadline its client set.
     #[arg(long = "grpc-timeout", env = "CTMS_GRPC_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
@@ -95,7 +100,12 @@ impl GrpcArgs {
 #[command(next_help_heading = "Admin HTTP")]
 pub struct AdminArgs {
     /// Address of /livez, /readyz and /metrics; port 0 takes a free one.
-    #[arg(long = "admin-listen", env = "CTMS_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
+    #[arg(
+        long = "admin-listen",
+        env = "CTMS_ADMIN_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8081"
+    )]
     pub admin_listen: SocketAddr,
 }
 
@@ -104,7 +114,13 @@ pub struct AdminArgs {
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
     /// `sqlite://PATH` or `postgres://USER@HOST:PORT/NAME`. Keep the password in --database-password-file.
-    #[arg(long = "database-url", env = "CTMS_DATABASE_URL", value_name = "URL", default_value = "sqlite://ctms.db", hide_env_values = true)]
+    #[arg(
+        long = "database-url",
+        env = "CTMS_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite://ctms.db",
+        hide_env_values = true
+    )]
     pub database_url: SecretString,
     /// File that holds the database password, e.g. a Docker secret; its trailing line break is ignored.
     #[arg(long = "database-password-file", env = "CTMS_DATABASE_PASSWORD_FILE", value_name = "FILE")]

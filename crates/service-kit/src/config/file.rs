@@ -25,8 +25,9 @@ pub(super) struct KnownFlag {
 /// Reads and parses the file by its extension.
 pub(super) fn read(path: &Path) -> Result<Value, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the configuration file {shown}: {error}; check the path and its permissions"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("cannot read the configuration file {shown}: {error}; check the path and its permissions")
+    })?;
     parse(&text, path.extension().and_then(|e| e.to_str()).unwrap_or_default())
         .map_err(|wrong| format!("the configuration file {shown} {wrong}"))
 }
@@ -52,7 +53,14 @@ pub(super) fn flatten(file: &Value, path: &Path, known: &[KnownFlag], problems: 
     entries
 }
 
-fn walk(value: &Value, prefix: &str, path: &Path, known: &[KnownFlag], problems: &mut Problems, entries: &mut Vec<Entry>) {
+fn walk(
+    value: &Value,
+    prefix: &str,
+    path: &Path,
+    known: &[KnownFlag],
+    problems: &mut Problems,
+    entries: &mut Vec<Entry>,
+) {
     let Value::Object(table) = value else { return };
     for (key, value) in table {
         let key = key.replace('_', "-");
@@ -64,7 +72,10 @@ fn walk(value: &Value, prefix: &str, path: &Path, known: &[KnownFlag], problems:
             (Some(flag), _) => match values_of(flag, value) {
                 Ok(values) if entries.iter().any(|entry| entry.flag == name) => {
                     let _ = values;
-                    problems.add_line(format!("{}: it is there twice (`-`, `_` and nested tables mean the same); keep one", place()));
+                    problems.add_line(format!(
+                        "{}: it is there twice (`-`, `_` and nested tables mean the same); keep one",
+                        place()
+                    ));
                 }
                 Ok(values) => entries.push(Entry { flag: name, values }),
                 Err(wrong) => problems.add_line(format!("{}: {wrong}", place())),
@@ -83,10 +94,9 @@ fn walk(value: &Value, prefix: &str, path: &Path, known: &[KnownFlag], problems:
 fn values_of(flag: &KnownFlag, value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::Array(items) if flag.repeatable => items.iter().map(scalar).collect(),
-        Value::Object(table) if flag.repeatable => table
-            .iter()
-            .map(|(key, value)| scalar(value).map(|value| format!("{key}={value}")))
-            .collect(),
+        Value::Object(table) if flag.repeatable => {
+            table.iter().map(|(key, value)| scalar(value).map(|value| format!("{key}={value}"))).collect()
+        }
         Value::Array(_) => Err("it takes one value, not a list".to_owned()),
         Value::Object(_) => Err("it takes a value, not a table".to_owned()),
         _ => scalar(value).map(|value| vec![value]),
@@ -97,7 +107,9 @@ fn scalar(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => Err("a list may hold only texts, numbers and true/false".to_owned()),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err("a list may hold only texts, numbers and true/false".to_owned())
+        }
     }
 }
 
@@ -170,7 +182,10 @@ mod tests {
         let (_, problems) = check("grpc-listn = '1'\n[database]\nurll = 'x'\n", "toml");
         assert_eq!(problems.lines().len(), 2, "{problems}");
         let text = problems.to_string();
-        assert!(text.contains("ctms.toml: key \"grpc-listn\"") && text.contains("did you mean \"grpc-listen\""), "{text}");
+        assert!(
+            text.contains("ctms.toml: key \"grpc-listn\"") && text.contains("did you mean \"grpc-listen\""),
+            "{text}"
+        );
         assert!(text.contains("\"database-urll\"") && text.contains("did you mean \"database-url\""), "{text}");
     }
 

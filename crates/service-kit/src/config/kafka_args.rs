@@ -55,7 +55,12 @@ impl std::fmt::Debug for KafkaProperty {
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Brokers to start from, separated by commas.
-    #[arg(long = "kafka-brokers", env = "CTMS_KAFKA_BROKERS", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    #[arg(
+        long = "kafka-brokers",
+        env = "CTMS_KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        default_value = "127.0.0.1:9092"
+    )]
     pub kafka_brokers: String,
     /// Topic of the project events.
     #[arg(long = "kafka-topic", env = "CTMS_KAFKA_TOPIC", value_name = "TOPIC", default_value = contracts::topics::PROJECT_EVENTS)]
@@ -79,16 +84,16 @@ impl KafkaArgs {
     pub fn properties(&self) -> Result<Vec<(String, String)>, String> {
         let mut properties = Vec::new();
         if let Some(path) = &self.kafka_property_file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}; check the path and its permissions", path.display()))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                format!("cannot read {}: {error}; check the path and its permissions", path.display())
+            })?;
             for (index, line) in text.lines().enumerate() {
                 let line = line.trim();
                 if line.is_empty() || line.starts_with('#') {
                     continue;
                 }
-                let property: KafkaProperty = line
-                    .parse()
-                    .map_err(|error| format!("{} line {}: {error}", path.display(), index + 1))?;
+                let property: KafkaProperty =
+                    line.parse().map_err(|error| format!("{} line {}: {error}", path.display(), index + 1))?;
                 properties.push((property.key, property.value));
             }
         }
@@ -98,11 +103,16 @@ impl KafkaArgs {
 
     pub(super) fn check(&self, problems: &mut Problems) {
         for broker in self.kafka_brokers.split(',') {
-            let port = broker.trim().rsplit_once(':').and_then(|(host, port)| {
-                (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten()
-            });
+            let port = broker
+                .trim()
+                .rsplit_once(':')
+                .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
             if port.is_none_or(|port| port == 0) {
-                problems.add("kafka-brokers", format!("{broker:?} is no HOST:PORT"), "write e.g. kafka:9092, several with commas");
+                problems.add(
+                    "kafka-brokers",
+                    format!("{broker:?} is no HOST:PORT"),
+                    "write e.g. kafka:9092, several with commas",
+                );
             }
         }
         if self.kafka_topic.is_empty() {
@@ -112,7 +122,10 @@ impl KafkaArgs {
             problems.add("kafka-property-file", wrong, "write one key=value a line");
         }
         for property in &self.kafka_property {
-            if property.key.starts_with("enable.auto.") || property.key == "group.id" || property.key == "bootstrap.servers" {
+            if property.key.starts_with("enable.auto.")
+                || property.key == "group.id"
+                || property.key == "bootstrap.servers"
+            {
                 problems.add(
                     "kafka-property",
                     format!("{} is set by the service itself", property.key),
@@ -131,10 +144,15 @@ pub struct PoolArgs {
     #[arg(long = "pool-workers", env = "CTMS_POOL_WORKERS", value_name = "N", default_value_t = 64)]
     pub pool_workers: usize,
     /// Records waiting at most; beyond it fetching stops.
-    #[arg(long = "pool-queue-capacity", env = "CTMS_POOL_QUEUE_CAPACITY", value_name = "N", default_value_t = 10_000)]
+    #[arg(long = "pool-queue-capacity", env = "CTMS_POOL_QUEUE_CAPACITY", value_name = "N", default_value_t = 8_192)]
     pub pool_queue_capacity: usize,
     /// Bytes of waiting records at most; beyond it fetching stops.
-    #[arg(long = "pool-buffer-bytes", env = "CTMS_POOL_BUFFER_BYTES", value_name = "BYTES", default_value_t = 33_554_432)]
+    #[arg(
+        long = "pool-buffer-bytes",
+        env = "CTMS_POOL_BUFFER_BYTES",
+        value_name = "BYTES",
+        default_value_t = 33_554_432
+    )]
     pub pool_buffer_bytes: usize,
     /// Records in one handler call, that is in one transaction.
     #[arg(long = "pool-max-batch", env = "CTMS_POOL_MAX_BATCH", value_name = "N", default_value_t = 64)]
@@ -146,7 +164,7 @@ pub struct PoolArgs {
     #[arg(long = "pool-handler-timeout", env = "CTMS_POOL_HANDLER_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub pool_handler_timeout: Duration,
     /// Time to finish what is in flight when partitions leave or the service stops.
-    #[arg(long = "pool-drain-timeout", env = "CTMS_POOL_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    #[arg(long = "pool-drain-timeout", env = "CTMS_POOL_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub pool_drain_timeout: Duration,
 }
 

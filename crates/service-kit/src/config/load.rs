@@ -149,7 +149,7 @@ pub(super) fn load<C: ServiceConfig>(
     Ok(Loaded { config, invocation, settings })
 }
 
-fn command<C: ServiceConfig>(environment: Environment) -> clap::Command {
+pub(super) fn command<C: ServiceConfig>(environment: Environment) -> clap::Command {
     let ServiceInfo { name, version, about, defaults } = C::INFO;
     let command = Invocation::augment_args(clap::Command::new(name).version(version).about(about));
     let mut command = C::augment_args(command).mut_args(|arg| {

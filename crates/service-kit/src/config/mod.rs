@@ -5,6 +5,8 @@ mod args;
 mod file;
 mod kafka_args;
 mod load;
+#[cfg(test)]
+mod load_tests;
 mod problems;
 mod redact;
 

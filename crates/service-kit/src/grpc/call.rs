@@ -19,7 +19,8 @@ pub(super) struct Measurement {
 
 impl Measurement {
     pub(super) fn begin(method: String, headers: &HeaderMap) -> Self {
-        let span = tracing::info_span!("grpc", otel.kind = "server", otel.name = method, method, code = tracing::field::Empty);
+        let span =
+            tracing::info_span!("grpc", otel.kind = "server", otel.name = method, method, code = tracing::field::Empty);
         if let Some(parent) = headers.get("traceparent").and_then(|value| value.to_str().ok()) {
             telemetry::set_parent(&span, parent);
         }

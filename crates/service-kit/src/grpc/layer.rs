@@ -39,7 +39,13 @@ pub(super) struct CallLayer {
 impl CallLayer {
     pub(super) fn new(args: &GrpcArgs, known: Arc<HashSet<String>>, stop: CancellationToken) -> Self {
         let max_in_flight = args.grpc_max_in_flight.min(Semaphore::MAX_PERMITS);
-        Self { in_flight: Arc::new(Semaphore::new(max_in_flight)), max_in_flight, limit: args.grpc_timeout, known, stop }
+        Self {
+            in_flight: Arc::new(Semaphore::new(max_in_flight)),
+            max_in_flight,
+            limit: args.grpc_timeout,
+            known,
+            stop,
+        }
     }
 }
 
@@ -97,7 +103,9 @@ where
                 Ok(Ok(Err(error))) => Err(error),
                 Ok(Err(payload)) => Ok(answer(panicked(payload.as_ref()), measurement, stop)),
                 Err(_) => {
-                    let late = format!("no answer within {allowed:?}; what was accepted stays: retry with the same request_id");
+                    let late = format!(
+                        "no answer within {allowed:?}; what was accepted stays: retry with the same request_id"
+                    );
                     Ok(answer(Status::deadline_exceeded(late), measurement, stop))
                 }
             }

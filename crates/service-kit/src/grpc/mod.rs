@@ -4,6 +4,8 @@
 mod body;
 mod call;
 mod layer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -47,9 +49,7 @@ pub struct Server {
 
 impl Server {
     /// With the standard health service, and reflection unless it is switched off.
-    ///
-    /// # Errors
-    /// The contracts' descriptors are broken, which only a broken build can do.
+    #[must_use]
     pub fn new(args: &GrpcArgs, readiness: Readiness) -> Self {
         Self { args: args.clone(), readiness, routes: Routes::default(), names: Vec::new() }
     }
@@ -126,7 +126,11 @@ async fn follow(readiness: Readiness, reporter: HealthReporter, names: Vec<&'sta
 /// Paths of every method there is, so that a client cannot make metric labels up.
 fn known_methods() -> Result<HashSet<String>, prost::DecodeError> {
     let mut methods = HashSet::new();
-    for set in [contracts::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET] {
+    for set in [
+        contracts::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    ] {
         for file in FileDescriptorSet::decode(set)?.file {
             for service in &file.service {
                 for method in &service.method {

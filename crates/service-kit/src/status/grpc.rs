@@ -43,10 +43,16 @@ impl From<ApiError> for Status {
             }
             ApiError::FailedPrecondition { violations, .. } => {
                 for violation in violations {
-                    details.add_precondition_failure_violation(&violation.kind, &violation.subject, &violation.description);
+                    details.add_precondition_failure_violation(
+                        &violation.kind,
+                        &violation.subject,
+                        &violation.description,
+                    );
                 }
             }
-            ApiError::NotFound { kind, id } | ApiError::AlreadyExists { kind, id, .. } | ApiError::Aborted { kind, id, .. } => {
+            ApiError::NotFound { kind, id }
+            | ApiError::AlreadyExists { kind, id, .. }
+            | ApiError::Aborted { kind, id, .. } => {
                 details.set_resource_info(*kind, id, "", "");
             }
             ApiError::Unavailable { .. } | ApiError::ResourceExhausted { .. } | ApiError::Internal(_) => {}
@@ -76,7 +82,11 @@ mod tests {
             (ApiError::aborted("project", "p", "1", "2"), Code::Aborted, "ETAG_MISMATCH"),
             (ApiError::failed_precondition("NOT_STARTED", "no", vec![]), Code::FailedPrecondition, "NOT_STARTED"),
             (ApiError::unavailable("database"), Code::Unavailable, "UNAVAILABLE"),
-            (ApiError::resource_exhausted("full", Duration::from_secs(2)), Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
+            (
+                ApiError::resource_exhausted("full", Duration::from_secs(2)),
+                Code::ResourceExhausted,
+                "RESOURCE_EXHAUSTED",
+            ),
             (ApiError::internal(anyhow::anyhow!("secret cause")), Code::Internal, "INTERNAL"),
         ] {
             let status = Status::from(error);
@@ -93,8 +103,13 @@ mod tests {
         assert_eq!(violations.check("count", "7".parse::<u8>()), Some(7));
         violations.require(false, "sites[2].site_id", "it is empty");
         let status = Status::from(violations.finish().unwrap_err());
-        let fields: Vec<String> =
-            status.get_details_bad_request().unwrap().field_violations.into_iter().map(|violation| violation.field).collect();
+        let fields: Vec<String> = status
+            .get_details_bad_request()
+            .unwrap()
+            .field_violations
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect();
         assert_eq!(fields, ["project_id", "sites[2].site_id"]);
     }
 
@@ -103,7 +118,10 @@ mod tests {
         let open = vec![Precondition::new("STARTUP_ITEM", "ethics_approval", "complete it first")];
         let status = Status::from(ApiError::failed_precondition("CHECKLIST_OPEN", "1 item is open", open));
         let violations = status.get_details_precondition_failure().unwrap().violations;
-        assert_eq!((violations[0].r#type.as_str(), violations[0].subject.as_str()), ("STARTUP_ITEM", "ethics_approval"));
+        assert_eq!(
+            (violations[0].r#type.as_str(), violations[0].subject.as_str()),
+            ("STARTUP_ITEM", "ethics_approval")
+        );
         assert_eq!(status.get_details_error_info().unwrap().metadata["subjects"], "ethics_approval");
         let status = Status::from(ApiError::unavailable_after("database", Duration::from_secs(3)));
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(3)));

@@ -130,13 +130,22 @@ impl ApiError {
 
     /// The etag does not match.
     #[must_use]
-    pub fn aborted(kind: &'static str, id: impl Into<String>, expected: impl Into<String>, current: impl Into<String>) -> Self {
+    pub fn aborted(
+        kind: &'static str,
+        id: impl Into<String>,
+        expected: impl Into<String>,
+        current: impl Into<String>,
+    ) -> Self {
         Self::Aborted { kind, id: id.into(), expected: expected.into(), current: current.into() }
     }
 
     /// The state does not allow it; `reason` is machine-readable, upper snake case.
     #[must_use]
-    pub fn failed_precondition(reason: &'static str, message: impl Into<String>, violations: Vec<Precondition>) -> Self {
+    pub fn failed_precondition(
+        reason: &'static str,
+        message: impl Into<String>,
+        violations: Vec<Precondition>,
+    ) -> Self {
         Self::FailedPrecondition { reason, message: message.into(), violations }
     }
 

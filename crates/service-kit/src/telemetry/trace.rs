@@ -10,9 +10,9 @@ pub fn traceparent() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
     let context = span.span_context();
-    context.is_valid().then(|| {
-        format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8())
-    })
+    context
+        .is_valid()
+        .then(|| format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
 }
 
 /// Makes `span` a child of the remote span that `traceparent` names. Text that is no trace context is ignored, as the standard asks.
@@ -69,7 +69,13 @@ mod tests {
     fn only_trace_contexts_are_taken() {
         assert!(parse(REMOTE).is_some());
         assert!(parse(&format!("01{}-later", &REMOTE[2..])).is_some(), "later versions may add fields");
-        for wrong in ["", "00", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+        for wrong in [
+            "",
+            "00",
+            "00-0-0-0",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
             assert!(parse(wrong).is_none(), "{wrong:?} was taken");
         }
         assert!(parse(&format!("{REMOTE}-x")).is_none());
