@@ -15,7 +15,7 @@ use super::{
     sender::{Refusal, Sender, refusal},
     status::Shared,
 };
-use crate::db::{Database, DbErr};
+use crate::db::Database;
 
 /// Why a round of sending ended early.
 #[derive(Debug)]
@@ -34,6 +34,12 @@ struct Answers {
     acknowledged: Vec<i64>,
     refused: Vec<(Pending, String)>,
     end: Option<End>,
+}
+
+/// What a row has become.
+enum Mark {
+    Published(Vec<i64>),
+    Failed(i64, String),
 }
 
 struct Leader<'a> {
@@ -183,27 +189,25 @@ impl Leader<'_> {
                 event_id = row.event_id, stream_id = row.stream_id, topic = row.topic, cause,
                 "the broker refuses this event for good and its stream waits; mend the cause, then `ctms outbox retry`"
             );
-            self.until_written(async |leader| rows::mark_failed(leader.db, &leader.lease, row.id, &cause).await).await?;
+            self.until_written(&Mark::Failed(row.id, cause)).await?;
         }
         if !acknowledged.is_empty() {
-            self.until_written(async |leader| rows::mark_published(leader.db, &leader.lease, &acknowledged).await).await?;
-            self.shared.published(acknowledged.len());
+            let rows = acknowledged.len();
+            self.until_written(&Mark::Published(acknowledged)).await?;
+            self.shared.published(rows);
+            self.shared.well();
         }
-        match end {
-            Some(end) => Err(end),
-            None => {
-                if !acknowledged.is_empty() {
-                    self.shared.well();
-                }
-                Ok(())
-            }
-        }
+        end.map_or(Ok(()), Err)
     }
 
     /// Repeats a write while the database is away and we hold the lease: it is cheaper than sending again.
-    async fn until_written(&mut self, write: impl AsyncFn(&Self) -> Result<bool, DbErr>) -> Result<(), End> {
+    async fn until_written(&mut self, mark: &Mark) -> Result<(), End> {
         loop {
-            match write(self).await {
+            let written = match mark {
+                Mark::Published(ids) => rows::mark_published(self.db, &self.lease, ids).await,
+                Mark::Failed(id, cause) => rows::mark_failed(self.db, &self.lease, *id, cause).await,
+            };
+            match written {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(End::Lost),
                 Err(error) => self.shared.trouble(&error),

@@ -1,6 +1,8 @@
 //! Databases for tests, records as Kafka would give them, and effects that tests can look at and make fail.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub(crate) mod kafka;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
