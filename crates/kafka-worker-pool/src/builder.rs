@@ -1,16 +1,28 @@
 //! Puts a pool together: what must be given is asked for by types, everything else has a default.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 
 use bytes::Bytes;
+use tokio::runtime;
 
+use crate::client::consumer_config;
+use crate::commits::AnyStore;
+use crate::dispatch::KeyOf;
 use crate::errors::StartError;
+use crate::event_thread::EventThread;
 use crate::handle::Handle;
 use crate::handler::Handler;
+use crate::kafka_letters::KafkaDeadLetters;
 use crate::letters::DeadLetterSink;
-use crate::options::Options;
+use crate::options::{GroupProtocol, Options};
 use crate::positions::PositionStore;
 use crate::record::Record;
+use crate::run::{Parts, run};
+use crate::shared::Shared;
+use crate::work::AnySink;
 
 /// Where a pool begins.
 #[derive(Debug, Clone, Copy)]
@@ -25,44 +37,47 @@ impl KafkaWorkerPool {
             topics: Vec::new(),
             options: Options::default(),
             handler: (),
+            key_of: None,
+            sink: None,
+            store: None,
         }
     }
 }
 
 /// A pool being put together.
-#[derive(Debug)]
+#[must_use = "a pool runs only once it is started"]
 pub struct Builder<H> {
     brokers: String,
     group: String,
     topics: Vec<String>,
     options: Options,
     handler: H,
+    key_of: Option<KeyOf>,
+    sink: Option<Arc<dyn AnySink>>,
+    store: Option<Arc<dyn AnyStore>>,
 }
 
 impl<H> Builder<H> {
-    /// The topics to read. A topic the broker does not have yet is waited for.
-    #[must_use]
+    /// The topics to read. A topic the broker does not have yet is waited for. Records of one key are ordered across all of them.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
     /// Tuning.
-    #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
     }
 
     /// What orders records under `Order::Key`, instead of the record's own key. Called on the pool's thread for every record: keep it
-    /// short and free of panics.
-    #[must_use]
-    pub fn key(self, _key: impl Fn(&Record) -> Bytes + Send + Sync + 'static) -> Self {
+    /// short. A panic in it ends the pool.
+    pub fn key(mut self, key_of: impl Fn(&Record) -> Bytes + Send + Sync + 'static) -> Self {
+        self.key_of = Some(Arc::new(key_of));
         self
     }
 
     /// What applies records.
-    #[must_use]
     pub fn handler<N: Handler>(self, handler: N) -> Builder<Arc<N>> {
         Builder {
             brokers: self.brokers,
@@ -70,27 +85,80 @@ impl<H> Builder<H> {
             topics: self.topics,
             options: self.options,
             handler: Arc::new(handler),
+            key_of: self.key_of,
+            sink: self.sink,
+            store: self.store,
         }
     }
 
-    /// Where dead letters go. Default: `KafkaDeadLetters` on the same brokers.
-    #[must_use]
-    pub fn dead_letters(self, _sink: impl DeadLetterSink) -> Self {
+    /// Where dead letters go. Default: [`KafkaDeadLetters`] on the same brokers.
+    pub fn dead_letters(mut self, sink: impl DeadLetterSink) -> Self {
+        self.sink = Some(Arc::new(sink));
         self
     }
 
     /// Where positions are kept. Default: Kafka's own commit alone.
-    #[must_use]
-    pub fn positions(self, _store: impl PositionStore) -> Self {
+    pub fn positions(mut self, store: impl PositionStore) -> Self {
+        self.store = Some(Arc::new(store));
         self
     }
 }
 
 impl<H: Handler> Builder<Arc<H>> {
-    /// Starts the pool on the current tokio runtime and returns at once; `Handle::ready` waits for the first assignment.
+    /// Starts the pool on the current tokio runtime and returns at once; [`Handle::ready`] waits for the first assignment. Brokers that
+    /// do not answer are no error: the pool waits for them.
     pub fn start(self) -> Result<Handle, StartError> {
         self.options.check()?;
-        let _ = (self.brokers, self.group, self.topics, self.handler);
-        Err(StartError::NoTopics)
+        if self.topics.is_empty() {
+            return Err(StartError::NoTopics);
+        }
+        let runtime = runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let protocol = match self.options.protocol {
+            GroupProtocol::Consumer => "consumer",
+            GroupProtocol::Classic | GroupProtocol::Auto => "classic",
+        };
+        // Made once here, so that a property librdkafka does not take is refused by the call that gave it.
+        consumer_config(&self.brokers, &self.group, protocol, &self.options)
+            .create_native_config()
+            .map_err(|error| StartError::Client(error.to_string()))?;
+        let sink = match self.sink {
+            Some(sink) => sink,
+            None => Arc::new(KafkaDeadLetters::new(&self.brokers, &self.options.client)?),
+        };
+        let (send_commands, commands) = channel();
+        let (send_restarts, restarts) = channel();
+        let shared = Arc::new(Shared::new(send_commands));
+        let parts = Parts {
+            events: EventThread {
+                shared: Arc::clone(&shared),
+                options: Arc::new(self.options),
+                brokers: self.brokers,
+                group: self.group.into(),
+                topics: self.topics,
+                runtime,
+                restarts,
+            },
+            handler: self.handler,
+            sink,
+            store: self.store,
+            key_of: self.key_of,
+            commands,
+            restarts: send_restarts,
+        };
+        let thread = thread::Builder::new()
+            .name("pool-events".to_owned())
+            .spawn(move || run(parts))
+            .map_err(StartError::Thread)?;
+        Ok(Handle::new(shared, thread))
+    }
+}
+
+impl<H> fmt::Debug for Builder<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
     }
 }

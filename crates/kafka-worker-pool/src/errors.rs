@@ -32,11 +32,7 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn option(name: &str, value: &str, remedy: &str) -> Self {
-        Self::Option {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            remedy: remedy.to_owned(),
-        }
+        Self::Option { name: name.to_owned(), value: value.to_owned(), remedy: remedy.to_owned() }
     }
 }
 

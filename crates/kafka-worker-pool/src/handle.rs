@@ -1,23 +1,47 @@
 //! A running pool, seen from outside.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use tokio::time::Instant;
+
 use crate::errors::{PoolError, StopError};
 use crate::record::TopicPartition;
-use crate::report::{RunReport, Status};
+use crate::report::{Held, Phase, RunReport, Status};
+use crate::shared::{Command, Ending, Shared};
 
 /// A running pool. Dropping it stops the pool in the background, with nobody to hear how it ended: call [`Handle::stop`].
 #[derive(Debug)]
 pub struct Handle {
     monitor: Monitor,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// A view of a running pool that can be cloned and outlives it: for readiness checks and operators' commands.
-#[derive(Debug, Clone)]
-pub struct Monitor {}
+#[derive(Clone)]
+pub struct Monitor {
+    shared: Arc<Shared>,
+}
 
 impl Handle {
-    /// Waits for the first assignment. An error if the pool ends before.
+    pub(crate) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
+        Self { monitor: Monitor { shared }, thread: Some(thread) }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.monitor.shared
+    }
+
+    /// Waits for the first assignment, which may be empty. An error if the pool ends before. Cancel safe.
     pub async fn ready(&self) -> Result<(), PoolError> {
-        Ok(())
+        let mut phase = self.shared().phase.subscribe();
+        let reached = phase.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped));
+        match reached.await.as_deref() {
+            Ok(Phase::Running) => Ok(()),
+            _ => self.finished().await,
+        }
     }
 
     /// The pool now.
@@ -30,15 +54,43 @@ impl Handle {
         self.monitor.clone()
     }
 
-    /// Stops dispatching, waits for what is in hand up to `drain_timeout`, commits, leaves the group. Not cancel safe in its answer:
-    /// the stop goes on when the call is dropped, but nobody hears how it ended.
-    pub async fn stop(self) -> Result<RunReport, StopError> {
-        Ok(RunReport::default())
+    /// Stops dispatching, waits for what is in hand up to `drain_timeout`, commits, leaves the group. When the call is dropped the stop
+    /// goes on, but nobody hears how it ended.
+    pub async fn stop(mut self) -> Result<RunReport, StopError> {
+        let asked = Instant::now();
+        self.shared().stop_asked.store(true, Ordering::Release);
+        let mut ending = self.shared().ending.subscribe();
+        let ended = ending.wait_for(Option::is_some).await;
+        let ended = ended.ok().and_then(|ending| ending.clone());
+        if let Some(thread) = self.thread.take() {
+            // It has told its ending as its last act.
+            thread.join().ok();
+        }
+        let counters = &self.shared().counters;
+        let report = RunReport {
+            handled: counters.handled.load(Ordering::Relaxed),
+            dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
+            retried: counters.retried.load(Ordering::Relaxed),
+            undone: counters.undone.load(Ordering::Relaxed),
+            assignments: counters.assignments.load(Ordering::Relaxed),
+            stop_took: asked.elapsed(),
+        };
+        match ended {
+            None => Err(StopError::Pool(PoolError::Invariant("the pool's thread ended without a word".to_owned()))),
+            Some(Ending::Failed(error)) => Err(StopError::Pool(error)),
+            Some(Ending::Stopped { commit_failure: Some(cause) }) => Err(StopError::Commit { cause, report }),
+            Some(Ending::Stopped { .. }) if report.undone > 0 => Err(StopError::Deadline(report)),
+            Some(Ending::Stopped { .. }) => Ok(report),
+        }
     }
 
     /// Waits until the pool has ended: `Ok` after a stop, an error when it ended by itself. Cancel safe; select on it.
     pub async fn finished(&self) -> Result<(), PoolError> {
-        Ok(())
+        let mut ending = self.shared().ending.subscribe();
+        match ending.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Ending::Failed(error))) => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Lets a held partition go on: its held records are handed to the handler again.
@@ -62,21 +114,66 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared().stop_asked.store(true, Ordering::Release);
+    }
+}
+
 impl Monitor {
-    /// The pool now.
+    /// The pool now. Renewed every 50 ms.
     pub fn status(&self) -> Status {
-        Status::default()
+        let counters = &self.shared.counters;
+        let lag = counters.lag.load(Ordering::Relaxed);
+        let board = self.shared.board();
+        Status {
+            phase: board.phase,
+            protocol: board.protocol,
+            assigned: board.assigned.clone(),
+            missing_topics: board.missing_topics.clone(),
+            circuit: board.circuit,
+            circuit_cause: board.circuit_cause.clone(),
+            held: board
+                .held
+                .iter()
+                .map(|held| Held {
+                    partition: held.partition.clone(),
+                    offset: held.offset,
+                    cause: held.cause.clone(),
+                    age: held.since.elapsed(),
+                })
+                .collect(),
+            paused: self.shared.is_paused.load(Ordering::Relaxed),
+            in_flight: counters.in_flight.load(Ordering::Relaxed),
+            oldest_in_flight: board.oldest.map(|at| at.elapsed()),
+            lag: (lag >= 0).then_some(lag),
+            last_error: board.last_error.as_ref().map(|(source, error)| format!("{source}: {error}")),
+        }
     }
 
     /// See [`Handle::release`].
-    pub fn release(&self, _partition: &TopicPartition) {}
+    pub fn release(&self, partition: &TopicPartition) {
+        self.shared.command(Command::Release(Some(partition.clone())));
+    }
 
     /// See [`Handle::release_all`].
-    pub fn release_all(&self) {}
+    pub fn release_all(&self) {
+        self.shared.command(Command::Release(None));
+    }
 
     /// See [`Handle::pause`].
-    pub fn pause(&self) {}
+    pub fn pause(&self) {
+        self.shared.is_paused.store(true, Ordering::Release);
+    }
 
     /// See [`Handle::resume`].
-    pub fn resume(&self) {}
+    pub fn resume(&self) {
+        self.shared.is_paused.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("status", &self.status()).finish()
+    }
 }

@@ -1,27 +1,136 @@
-//! The pool's own place for dead letters: an acknowledged, idempotent produce to `<topic>.<group>.dlq`.
+//! The pool's own place for dead letters: an acknowledged, idempotent produce to `<topic>.<group>.dlq`. The letter is the record itself, key,
+//! value and headers kept, with further headers that say what happened to it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
 
 use crate::errors::StartError;
 use crate::handler::BoxError;
 use crate::letters::{DeadLetter, DeadLetterSink};
 
+/// How long one letter may take; the pool tries again.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer causes are cut: a header is no place for a stack trace.
+const CAUSE_BYTES_MAX: usize = 4_096;
+
 /// Sends dead letters to `<topic>.<group>.dlq`. The default of a pool that is given no other sink.
-#[derive(Debug)]
-pub struct KafkaDeadLetters {}
+///
+/// Headers of a letter beside the record's own: `ctms_letter_id` (`<group>:<topic>:<partition>:<offset>`, the same for every copy of one
+/// letter), `ctms_cause`, `ctms_attempts`, `ctms_group`, `ctms_topic`, `ctms_partition`, `ctms_offset`, `ctms_at` (milliseconds since
+/// 1970). A letter may arrive twice where an acknowledgement was lost.
+pub struct KafkaDeadLetters {
+    producer: FutureProducer,
+}
 
 impl KafkaDeadLetters {
-    /// Connects in the background.
-    pub fn new(
-        _brokers: &str,
-        _client: &BTreeMap<String, String>,
-    ) -> Result<Self, StartError> {
-        Ok(Self {})
+    /// A producer of its own on these brokers; it connects in the background. `client` are further librdkafka properties (security); those
+    /// that only a consumer has are left out.
+    pub fn new(brokers: &str, client: &BTreeMap<String, String>) -> Result<Self, StartError> {
+        let mut config = ClientConfig::new();
+        for (name, value) in client.iter().filter(|(name, _)| is_for_producers(name)) {
+            config.set(name, value);
+        }
+        config
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
+        let producer = config.create().map_err(|error| StartError::Client(error.to_string()))?;
+        Ok(Self { producer })
     }
 }
 
+impl std::fmt::Debug for KafkaDeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaDeadLetters").finish_non_exhaustive()
+    }
+}
+
+/// Properties of connections and security hold for both kinds of client; those below only a consumer has.
+fn is_for_producers(name: &str) -> bool {
+    const CONSUMERS_ONLY: [&str; 9] = [
+        "auto.",
+        "check.crcs",
+        "coordinator.",
+        "fetch.",
+        "group.",
+        "heartbeat.",
+        "isolation.level",
+        "max.p",
+        "queued.m",
+    ];
+    !name.starts_with("session.timeout") && !CONSUMERS_ONLY.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl DeadLetterSink for KafkaDeadLetters {
-    async fn dead_letter(&self, _letter: DeadLetter<'_>) -> Result<(), BoxError> {
-        Err("not connected".into())
+    async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), BoxError> {
+        let record = letter.record;
+        let topic = format!("{}.{}.dlq", record.topic, letter.group);
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in record.headers.entries() {
+            headers = headers.insert(Header { key, value });
+        }
+        for (key, value) in marks(&letter, SystemTime::now()) {
+            headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
+        }
+        let mut message: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        let sent = self.producer.send(message, Timeout::After(SEND_TIMEOUT)).await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(format!("{topic}: {error}").into()),
+        }
+    }
+}
+
+/// The headers that say what happened.
+fn marks(letter: &DeadLetter<'_>, at: SystemTime) -> [(&'static str, String); 8] {
+    let record = letter.record;
+    let at_ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let mut cut = letter.cause.len().min(CAUSE_BYTES_MAX);
+    while !letter.cause.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    [
+        ("ctms_letter_id", format!("{}:{}:{}:{}", letter.group, record.topic, record.partition, record.offset)),
+        ("ctms_cause", letter.cause[..cut].to_owned()),
+        ("ctms_attempts", letter.attempts.to_string()),
+        ("ctms_group", letter.group.to_owned()),
+        ("ctms_topic", record.topic.to_string()),
+        ("ctms_partition", record.partition.to_string()),
+        ("ctms_offset", record.offset.to_string()),
+        ("ctms_at", at_ms.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Headers, Record};
+
+    #[test]
+    fn a_letter_says_where_it_comes_from_and_long_causes_are_cut_between_characters() {
+        let record = Record {
+            topic: "t".into(),
+            partition: 3,
+            offset: 42,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
+        let cause = "é".repeat(CAUSE_BYTES_MAX);
+        let letter = DeadLetter { record: &record, group: "g", cause: &cause, attempts: 5 };
+        let marks = marks(&letter, UNIX_EPOCH + Duration::from_millis(7));
+        let of = |name| marks.iter().find(|(mark, _)| *mark == name).map(|(_, value)| value.as_str());
+        assert_eq!(of("ctms_letter_id"), Some("g:t:3:42"));
+        assert_eq!(of("ctms_at"), Some("7"));
+        assert_eq!(of("ctms_cause").map(str::len), Some(CAUSE_BYTES_MAX));
     }
 }

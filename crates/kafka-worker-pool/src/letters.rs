@@ -28,17 +28,11 @@ pub struct DeadLetter<'a> {
 /// The future is never dropped half-way except when a stop or revoke reaches its deadline.
 pub trait DeadLetterSink: Send + Sync + 'static {
     /// Stores one letter.
-    fn dead_letter(
-        &self,
-        letter: DeadLetter<'_>,
-    ) -> impl Future<Output = Result<(), BoxError>> + Send;
+    fn dead_letter(&self, letter: DeadLetter<'_>) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 impl<S: DeadLetterSink> DeadLetterSink for Arc<S> {
-    fn dead_letter(
-        &self,
-        letter: DeadLetter<'_>,
-    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn dead_letter(&self, letter: DeadLetter<'_>) -> impl Future<Output = Result<(), BoxError>> + Send {
         S::dead_letter(self, letter)
     }
 }

@@ -1,15 +1,52 @@
-//! Kafka records into a bounded worker pool.
+//! Kafka records into a bounded worker pool: ordered by key, retried, given up only into durable hands, never lost.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use kafka_worker_pool::{HandlerError, KafkaWorkerPool, Record, each};
+//!
+//! let pool = KafkaWorkerPool::builder("127.0.0.1:9092", "my-group")
+//!     .topics(["orders"])
+//!     .handler(each(|record: Record| async move {
+//!         let value = record.value.ok_or_else(|| HandlerError::reject("no value"))?;
+//!         tracing::info!(bytes = value.len(), "an order");
+//!         Ok(())
+//!     }))
+//!     .start()?;
+//! pool.ready().await?;
+//! tokio::signal::ctrl_c().await?;
+//! let report = pool.stop().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The README has the guarantees in words. Inside: an event thread (`event_thread`, `rebalance`) talks to the group, a data thread
+//! (`data_thread`, `dispatch`) alone owns the books (`partitions`, `ledger`), lanes of `worker-pool` run handlers, and `commits` brings
+//! positions to the store and to Kafka. This crate knows no domain: no event types, no SQL.
 
 mod builder;
+mod client;
+mod commits;
+mod context;
+mod copy;
+mod data_thread;
+mod dispatch;
+mod drain;
 mod errors;
+mod event_thread;
 mod handle;
 mod handler;
 mod kafka_letters;
+mod ledger;
 mod letters;
+mod meters;
 mod options;
+mod partitions;
 mod positions;
+mod rebalance;
 mod record;
 mod report;
+mod run;
+mod shared;
+mod work;
 
 pub use builder::{Builder, KafkaWorkerPool};
 pub use errors::{PoolError, StartError, StopError};

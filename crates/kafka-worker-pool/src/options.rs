@@ -108,14 +108,8 @@ impl Default for Options {
             key_backlog: 1_024,
             max_batch: 1,
             max_attempts: 5,
-            backoff: Backoff {
-                first: Duration::from_millis(100),
-                max: Duration::from_secs(10),
-            },
-            circuit: Backoff {
-                first: Duration::from_millis(100),
-                max: Duration::from_secs(5),
-            },
+            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
+            circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
             handler_timeout: Duration::from_secs(30),
             on_timeout: OnTimeout::Drop,
             drain_timeout: Duration::from_secs(10),
@@ -170,11 +164,7 @@ impl Options {
         if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
             return Err(StartError::option(name, "0", "use 1 ms or more"));
         }
-        if let Some((name, value)) = self
-            .client
-            .iter()
-            .find(|(name, _)| RESERVED.contains(&name.as_str()))
-        {
+        if let Some((name, value)) = self.client.iter().find(|(name, _)| RESERVED.contains(&name.as_str())) {
             return Err(StartError::option(
                 name,
                 value,
@@ -200,9 +190,7 @@ mod tests {
         zero.workers = 0;
         assert!(zero.check().unwrap_err().to_string().contains("workers"));
         let mut reserved = Options::default();
-        reserved
-            .client
-            .insert("enable.auto.commit".into(), "false".into());
+        reserved.client.insert("enable.auto.commit".into(), "false".into());
         let message = reserved.check().unwrap_err().to_string();
         assert!(message.contains("enable.auto.commit"), "{message}");
     }

@@ -25,10 +25,7 @@ pub trait PositionStore: Send + Sync + 'static {
 
     /// Stores positions. Called every `Options::save_interval` with what moved, and once more on revoke and stop. May go back only
     /// where the pool restarted a partition from its earliest record. An error keeps Kafka's commit back as well, and is tried again.
-    fn save(
-        &self,
-        positions: &[(TopicPartition, i64)],
-    ) -> impl Future<Output = Result<(), BoxError>> + Send;
+    fn save(&self, positions: &[(TopicPartition, i64)]) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 impl<S: PositionStore> PositionStore for Arc<S> {
@@ -39,10 +36,7 @@ impl<S: PositionStore> PositionStore for Arc<S> {
         S::load(self, partitions)
     }
 
-    fn save(
-        &self,
-        positions: &[(TopicPartition, i64)],
-    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn save(&self, positions: &[(TopicPartition, i64)]) -> impl Future<Output = Result<(), BoxError>> + Send {
         S::save(self, positions)
     }
 }

@@ -18,10 +18,7 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// Names a partition.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self {
-            topic: topic.into(),
-            partition,
-        }
+        Self { topic: topic.into(), partition }
     }
 }
 
@@ -59,17 +56,12 @@ pub struct Record {
 impl Record {
     /// The partition this record came from.
     pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition {
-            topic: Arc::clone(&self.topic),
-            partition: self.partition,
-        }
+        TopicPartition { topic: Arc::clone(&self.topic), partition: self.partition }
     }
 
     /// Bytes of key, value and headers: what the pool counts against `buffer_bytes`.
     pub fn size_bytes(&self) -> usize {
-        self.key.as_ref().map_or(0, Bytes::len)
-            + self.value.as_ref().map_or(0, Bytes::len)
-            + self.headers.block.len()
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.block.len()
     }
 }
 
@@ -102,16 +94,12 @@ impl Headers {
 
     /// The last value under this name; `None` also where that header has a null value.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.entries()
-            .filter(|(found, _)| *found == name)
-            .last()
-            .and_then(|(_, value)| value)
+        self.entries().filter(|(found, _)| *found == name).last().and_then(|(_, value)| value)
     }
 
     /// All headers with a value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.entries()
-            .filter_map(|(name, value)| value.map(|value| (name, value)))
+        self.entries().filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 
     /// All headers in order, those with a null value too.
@@ -127,12 +115,7 @@ impl Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(
-                self.entries()
-                    .map(|(name, value)| (name, value.map(String::from_utf8_lossy))),
-            )
-            .finish()
+        f.debug_map().entries(self.entries().map(|(name, value)| (name, value.map(String::from_utf8_lossy)))).finish()
     }
 }
 
@@ -199,10 +182,7 @@ mod tests {
         encode_header(&mut block, "b", None);
         encode_header(&mut block, "a", Some(b""));
         let headers = Headers::from_block(block.freeze());
-        assert_eq!(
-            headers.entries().collect::<Vec<_>>(),
-            [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b""[..]))]
-        );
+        assert_eq!(headers.entries().collect::<Vec<_>>(), [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b""[..]))]);
         assert_eq!(headers.get("a"), Some(&b""[..]), "the last one wins");
         assert_eq!(headers.get("b"), None);
         assert_eq!(headers.iter().count(), 2);

@@ -1,0 +1,195 @@
+//! Positions on their way out: to the `PositionStore` first, if there is one, then to librdkafka, which commits them to Kafka. Owned by the
+//! data thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::handler::BoxError;
+use crate::partitions::{Partition, Partitions, Tenure};
+use crate::positions::PositionStore;
+use crate::record::TopicPartition;
+
+/// How long one save may take before it counts as failed.
+pub(crate) const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Loaded = Result<Vec<(TopicPartition, Option<i64>)>, BoxError>;
+
+/// A [`PositionStore`] of any type.
+pub(crate) trait AnyStore: Send + Sync {
+    fn load_all<'a>(&'a self, partitions: &'a [TopicPartition]) -> Pin<Box<dyn Future<Output = Loaded> + Send + 'a>>;
+    fn save_all<'a>(
+        &'a self,
+        positions: &'a [(TopicPartition, i64)],
+    ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
+}
+
+impl<S: PositionStore> AnyStore for S {
+    fn load_all<'a>(&'a self, partitions: &'a [TopicPartition]) -> Pin<Box<dyn Future<Output = Loaded> + Send + 'a>> {
+        Box::pin(self.load(partitions))
+    }
+
+    fn save_all<'a>(
+        &'a self,
+        positions: &'a [(TopicPartition, i64)],
+    ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>> {
+        Box::pin(self.save(positions))
+    }
+}
+
+/// A position of one assignment.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    slot: u32,
+    generation: u32,
+    position: i64,
+}
+
+struct Saving {
+    marks: Vec<Mark>,
+    answer: Receiver<Result<(), String>>,
+}
+
+pub(crate) struct Commits {
+    store: Option<Arc<dyn AnyStore>>,
+    runtime: Handle,
+    interval: Duration,
+    saving: Option<Saving>,
+    last_save: Instant,
+    stored_ok: metrics::Counter,
+    stored_failed: metrics::Counter,
+}
+
+impl Commits {
+    pub(crate) fn new(store: Option<Arc<dyn AnyStore>>, runtime: Handle, interval: Duration, group: &str) -> Self {
+        let count = |result: &'static str| metrics::counter!("kafka_worker_pool_stored_offsets_total", "pool" => group.to_owned(), "result" => result);
+        Self {
+            store,
+            runtime,
+            interval,
+            saving: None,
+            last_save: Instant::now(),
+            stored_ok: count("ok"),
+            stored_failed: count("error"),
+        }
+    }
+
+    /// The position Kafka may know: what the store has, or without a store what is done.
+    fn storable(&self, partition: &Partition) -> Option<i64> {
+        match self.store {
+            Some(_) => partition.saved,
+            None => partition.ledger.watermark(),
+        }
+    }
+
+    /// True when a save is under way, or these slots have positions the store does not have yet.
+    pub(crate) fn is_behind(&self, partitions: &Partitions, slots: &[u32]) -> bool {
+        self.store.is_some()
+            && (self.saving.is_some()
+                || slots.iter().any(|&slot| {
+                    let partition = partitions.get(slot);
+                    partition.tenure != Tenure::Gone && partition.ledger.watermark() != partition.saved
+                }))
+    }
+
+    /// Takes the answer of a save, and starts the next when it is time, or at once if `hurry`. An error is returned for the status.
+    pub(crate) fn save(&mut self, partitions: &mut Partitions, hurry: bool) -> Option<Result<(), String>> {
+        let store = self.store.as_ref()?;
+        if let Some(saving) = &self.saving {
+            let answer = match saving.answer.try_recv() {
+                Ok(answer) => answer,
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => Err("the tokio runtime has ended".to_owned()),
+            };
+            let marks = self.saving.take().map(|saving| saving.marks).unwrap_or_default();
+            if answer.is_ok() {
+                for mark in marks {
+                    let partition = partitions.get_mut(mark.slot);
+                    if partition.generation == mark.generation {
+                        partition.saved = Some(mark.position);
+                    }
+                }
+            }
+            return Some(answer);
+        }
+        if !hurry && self.last_save.elapsed() < self.interval {
+            return None;
+        }
+        self.last_save = Instant::now();
+        let marks: Vec<Mark> = partitions
+            .live()
+            .filter(|(_, partition)| partition.ledger.watermark() != partition.saved)
+            .filter_map(|(slot, partition)| {
+                Some(Mark { slot, generation: partition.generation, position: partition.ledger.watermark()? })
+            })
+            .collect();
+        if marks.is_empty() {
+            return None;
+        }
+        let positions: Vec<_> =
+            marks.iter().map(|mark| (partitions.get(mark.slot).name.clone(), mark.position)).collect();
+        let (sender, answer) = sync_channel(1);
+        let store = Arc::clone(store);
+        self.runtime.spawn(async move {
+            let saved = tokio::time::timeout(SAVE_TIMEOUT, store.save_all(&positions)).await;
+            let saved = match saved {
+                Ok(saved) => saved.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("saving positions took longer than {SAVE_TIMEOUT:?}")),
+            };
+            // The data thread may have ended at its deadline; the positions are lower bounds all the same.
+            sender.send(saved).ok();
+        });
+        self.saving = Some(Saving { marks, answer });
+        None
+    }
+
+    /// Gives librdkafka what may be committed and has moved.
+    pub(crate) fn store<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, partitions: &mut Partitions) {
+        let mut list = TopicPartitionList::new();
+        let mut moved = Vec::new();
+        for (slot, partition) in partitions.live() {
+            let Some(position) = self.storable(partition) else {
+                continue;
+            };
+            if partition.stored == Some(position) {
+                continue;
+            }
+            let name = &partition.name;
+            if list.add_partition_offset(&name.topic, name.partition, Offset::Offset(position)).is_ok() {
+                moved.push((slot, position));
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        // Each element carries its own error; the overall result is that of the last.
+        let overall = consumer.store_offsets(&list);
+        let elements = list.elements();
+        for ((slot, position), element) in moved.into_iter().zip(&elements) {
+            match element.error() {
+                Ok(()) => {
+                    partitions.get_mut(slot).stored = Some(position);
+                    self.stored_ok.increment(1);
+                }
+                Err(error) => {
+                    self.stored_failed.increment(1);
+                    // A partition that is just being taken away; its new owner starts from what was committed.
+                    let benign = error.rdkafka_error_code() == Some(RDKafkaErrorCode::State);
+                    if benign {
+                        tracing::debug!(partition = %partitions.get(slot).name, %error, "position not stored");
+                    } else {
+                        tracing::warn!(partition = %partitions.get(slot).name, %error, ?overall, "position not stored");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What librdkafka calls back on the event thread: rebalances, errors, statistics, results of its own commits, log lines.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use tokio::runtime::Handle;
+
+use crate::commits::AnyStore;
+use crate::options::Options;
+use crate::shared::Shared;
+
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) group: Arc<str>,
+    pub(crate) store: Option<Arc<dyn AnyStore>>,
+    pub(crate) runtime: Handle,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let group = &*self.group;
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(group, facility, line, "Kafka client");
+            }
+            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
+                tracing::info!(group, facility, line, "Kafka client");
+            }
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(group, facility, line, "Kafka client");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(group = &*self.group, %error, reason, "Kafka client");
+        self.shared.set_error("Kafka client", &format!("{error}: {reason}"));
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut lag = 0;
+        for topic in statistics.topics.values() {
+            let of_topic: i64 = topic
+                .partitions
+                .iter()
+                .filter(|(number, _)| **number >= 0)
+                .map(|(_, partition)| partition.consumer_lag_stored.max(0))
+                .sum();
+            metrics::gauge!("kafka_worker_pool_lag", "pool" => self.group.to_string(), "topic" => topic.topic.clone())
+                .set(f64::from(u32::try_from(of_topic).unwrap_or(u32::MAX)));
+            lag += of_topic;
+        }
+        self.shared.counters.lag.store(lag, Ordering::Relaxed);
+        // A broker that answers clears what an unreachable one left.
+        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            self.shared.clear_error("Kafka client");
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, list),
+            _ => {
+                tracing::warn!(group = &*self.group, code = ?RDKafkaErrorCode::from(event), "an unknown rebalance event")
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        let result = match result {
+            Ok(()) => "ok",
+            // There was nothing to commit.
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => return,
+            Err(error) => {
+                tracing::debug!(group = &*self.group, %error, "a commit failed; the next one covers it");
+                "error"
+            }
+        };
+        metrics::counter!("kafka_worker_pool_commits_total", "pool" => self.group.to_string(), "result" => result)
+            .increment(1);
+    }
+}

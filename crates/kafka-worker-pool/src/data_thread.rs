@@ -1,0 +1,301 @@
+//! The data thread: alone owns the books. Takes records from the shared fetch queue, hands them to lanes, takes completions back, passes
+//! positions on, and obeys the event thread on revoke and stop. It never blocks for longer than a few milliseconds. What a record goes
+//! through is in `dispatch.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::Duration;
+
+use rdkafka_ext::{NativeMessage, SharedQueue};
+use tokio::time::Instant;
+use worker_pool::{Job, Pool};
+
+use crate::commits::Commits;
+use crate::context::Context;
+use crate::dispatch::KeyRule;
+use crate::drain::{Drain, Waits};
+use crate::errors::PoolError;
+use crate::handler::Handler;
+use crate::meters::Meters;
+use crate::options::Options;
+use crate::partitions::{Partitions, Tenure};
+use crate::record::Record;
+use crate::shared::{Command, Restart, Shared};
+use crate::work::{Done, KafkaWork, News};
+
+/// Most records taken from the fetch queue at once.
+const QUANTUM: usize = 512;
+/// Records taken when nothing is in flight and yet there is no room, because stopped partitions hold it: the others must go on.
+const QUANTUM_WITHOUT_ROOM: usize = 64;
+/// How often positions go to librdkafka.
+const STORE_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the status and the gauges are renewed.
+const SHOW_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the thread waits for records: with a drain under way, with work in flight, and with nothing at all.
+const WAIT_DRAINING: Duration = Duration::from_millis(1);
+const WAIT_BUSY: Duration = Duration::from_millis(5);
+const WAIT_IDLE: Duration = Duration::from_millis(100);
+
+pub(crate) struct DataThread<H> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) queue: SharedQueue<Context>,
+    pub(crate) pool: Pool<Record, KafkaWork<H>>,
+    pub(crate) keys: KeyRule,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) news: Receiver<News>,
+    pub(crate) restarts: Sender<Restart>,
+    pub(crate) commits: Commits,
+    pub(crate) meters: Meters,
+    pub(crate) state: State,
+}
+
+/// What the thread itself remembers.
+pub(crate) struct State {
+    pub(crate) partitions: Partitions,
+    /// Jobs on their way to each lane.
+    pub(crate) lanes: Vec<Vec<Job<Record>>>,
+    natives: Vec<NativeMessage>,
+    /// Bytes of the largest record of the last drain: how far the next may go.
+    pub(crate) largest_bytes: usize,
+    drains: Vec<Drain>,
+    /// The deadline of the stop under way.
+    stopping: Option<Instant>,
+    last_store: Instant,
+    last_show: Instant,
+}
+
+impl State {
+    pub(crate) fn new(lanes: usize) -> Self {
+        Self {
+            partitions: Partitions::default(),
+            lanes: (0..lanes).map(|_| Vec::new()).collect(),
+            natives: Vec::with_capacity(QUANTUM),
+            largest_bytes: 1,
+            drains: Vec::new(),
+            stopping: None,
+            last_store: Instant::now(),
+            last_show: Instant::now(),
+        }
+    }
+}
+
+impl<H: Handler> DataThread<H> {
+    /// Runs until told to quit, or until the event thread has gone. Hands the pool back, so that its lanes can be ended after the books.
+    pub(crate) fn run(mut self) -> Pool<Record, KafkaWork<H>> {
+        loop {
+            if self.obey() {
+                break;
+            }
+            while let Ok(news) = self.news.try_recv() {
+                self.take(news);
+            }
+            self.resume_stopped();
+            self.settle_drains();
+            self.pass_positions_on();
+            self.show();
+            self.fetch();
+        }
+        let undone = self.state.partitions.taken().0 as u64;
+        self.shared.counters.undone.fetch_add(undone, Ordering::Relaxed);
+        self.pool
+    }
+
+    /// Carries out what the event thread and the handles asked. True to quit.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Err(TryRecvError::Empty) => return false,
+                // The event thread is gone, so nobody serves rebalances: going on would only double work.
+                Err(TryRecvError::Disconnected) | Ok(Command::Quit) => return true,
+                Ok(Command::Assign { partitions, ack }) => {
+                    for (name, begin) in partitions {
+                        self.state.partitions.assign(&name, begin);
+                    }
+                    self.renew_board();
+                    ack.send(()).ok();
+                }
+                Ok(Command::Revoke { partitions, is_lost, deadline, ack }) => {
+                    let slots: Vec<u32> = partitions
+                        .iter()
+                        .filter_map(|name| self.state.partitions.slot_of(name))
+                        .filter(|slot| self.state.partitions.get(*slot).tenure == Tenure::Owned)
+                        .collect();
+                    if is_lost {
+                        self.end(&slots);
+                        ack.send(()).ok();
+                        continue;
+                    }
+                    for &slot in &slots {
+                        self.state.partitions.get_mut(slot).tenure = Tenure::Draining;
+                    }
+                    // After a stop, what is not done by its deadline stays undone.
+                    let deadline = self.state.stopping.unwrap_or(deadline);
+                    self.state.drains.push(Drain::new(slots, deadline, ack, true));
+                }
+                Ok(Command::Stop { deadline, ack }) => {
+                    self.state.stopping = Some(deadline);
+                    let slots = self.state.partitions.live().map(|(slot, _)| slot).collect();
+                    self.state.drains.push(Drain::new(slots, deadline, ack, false));
+                }
+                Ok(Command::Release(name)) => self.release(name.as_ref()),
+            }
+        }
+    }
+
+    fn end(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            let generation = self.state.partitions.get(slot).generation;
+            self.pool.forget(slot, generation);
+            let undone = self.state.partitions.end(slot) as u64;
+            if self.state.stopping.is_some() {
+                self.shared.counters.undone.fetch_add(undone, Ordering::Relaxed);
+            }
+        }
+        self.renew_board();
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Done(records) => {
+                for Done { tag, is_dead_letter } in records {
+                    if !self.state.partitions.complete(tag.group, tag.generation, tag.ticket) {
+                        self.meters.stale.increment(1);
+                        continue;
+                    }
+                    let counters = &self.shared.counters;
+                    counters.handled.fetch_add(1, Ordering::Relaxed);
+                    counters.dead_lettered.fetch_add(u64::from(is_dead_letter), Ordering::Relaxed);
+                    let failed = u64::from(tag.attempts).saturating_sub(u64::from(is_dead_letter));
+                    counters.retried.fetch_add(failed, Ordering::Relaxed);
+                }
+            }
+            News::Held { tag, cause } => self.hold(tag, cause),
+        }
+    }
+
+    fn settle_drains(&mut self) {
+        if self.state.drains.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let circuit = self.pool.circuit().0;
+        let mut drains = std::mem::take(&mut self.state.drains);
+        drains.retain_mut(|drain| {
+            let commits = &self.commits;
+            let partitions = &self.state.partitions;
+            let waits = drain.waits(partitions, circuit, now, |slots| commits.is_behind(partitions, slots));
+            match waits {
+                Waits::ForRecords => true,
+                Waits::ForTheStore => {
+                    self.save(true);
+                    true
+                }
+                Waits::NoMore => {
+                    self.commits.store(self.queue.consumer(), &mut self.state.partitions);
+                    if drain.is_revoke {
+                        self.end(&drain.slots);
+                    }
+                    drain.ack.send(()).ok();
+                    false
+                }
+            }
+        });
+        self.state.drains.append(&mut drains);
+    }
+
+    fn pass_positions_on(&mut self) {
+        self.save(false);
+        if self.state.last_store.elapsed() >= STORE_INTERVAL {
+            self.state.last_store = Instant::now();
+            self.commits.store(self.queue.consumer(), &mut self.state.partitions);
+        }
+    }
+
+    fn save(&mut self, hurry: bool) {
+        match self.commits.save(&mut self.state.partitions, hurry) {
+            None => {}
+            Some(Ok(())) => self.shared.clear_error("position store"),
+            Some(Err(error)) => self.shared.set_error("position store", &error),
+        }
+    }
+
+    fn show(&mut self) {
+        if self.state.last_show.elapsed() < SHOW_INTERVAL {
+            return;
+        }
+        self.state.last_show = Instant::now();
+        self.renew_board();
+        if !self.pool.is_whole() {
+            self.shared.fail(PoolError::Invariant("a lane has ended; see the log for its panic".to_owned()));
+        }
+    }
+
+    fn renew_board(&mut self) {
+        let partitions = &self.state.partitions;
+        let (circuit, cause) = self.pool.circuit();
+        let oldest = partitions.live().filter_map(|(_, partition)| partition.ledger.oldest()).min();
+        let mut assigned = Vec::new();
+        let mut held = Vec::new();
+        for (_, partition) in partitions.live() {
+            assigned.push(partition.name.clone());
+            held.extend(partition.held.iter().cloned());
+        }
+        let (taken, bytes) = partitions.taken();
+        self.meters.show(taken, bytes, oldest, assigned.len(), held.len());
+        self.shared.counters.in_flight.store(taken, Ordering::Relaxed);
+        let mut board = self.shared.board();
+        board.assigned = assigned;
+        board.held = held;
+        board.oldest = oldest;
+        board.circuit = circuit;
+        board.circuit_cause = cause;
+    }
+
+    /// Takes what there is room for, or waits. Not draining the fetch queue is all there is to back-pressure: librdkafka fills its queue
+    /// to its bound and stops fetching.
+    fn fetch(&mut self) {
+        let quantum = self.quantum();
+        if quantum == 0 {
+            let wait = if self.state.drains.is_empty() { WAIT_BUSY } else { WAIT_DRAINING };
+            match self.news.recv_timeout(wait) {
+                Ok(news) => self.take(news),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            return;
+        }
+        let mut natives = std::mem::take(&mut self.state.natives);
+        if self.queue.consume_batch(quantum, &mut natives) == 0 {
+            let wait = match () {
+                () if !self.state.drains.is_empty() => WAIT_DRAINING,
+                () if self.state.partitions.in_flight() > 0 => WAIT_BUSY,
+                () => WAIT_IDLE,
+            };
+            natives.extend(self.queue.consume_one(wait));
+        }
+        if !natives.is_empty() {
+            self.state.largest_bytes = 1;
+            let now = Instant::now();
+            for native in natives.drain(..) {
+                self.receive(&native, now);
+            }
+            self.flush();
+        }
+        self.state.natives = natives;
+    }
+
+    fn quantum(&self) -> usize {
+        if self.state.stopping.is_some() || self.shared.is_paused.load(Ordering::Acquire) {
+            return 0;
+        }
+        let (taken, bytes) = self.state.partitions.taken();
+        let room = self.options.queue_capacity.saturating_sub(taken);
+        let room_bytes = (self.options.buffer_bytes / 2).saturating_sub(bytes);
+        if room == 0 || room_bytes == 0 {
+            let all_stand_still = self.state.partitions.in_flight() == 0;
+            return if all_stand_still { QUANTUM_WITHOUT_ROOM } else { 0 };
+        }
+        room.min(QUANTUM).min((room_bytes / self.state.largest_bytes).max(1))
+    }
+}

@@ -1,0 +1,286 @@
+//! What a record goes through in the data thread: from the fetch queue to its lane, or aside while its partition stands still.
+//!
+//! A partition stands still, alone, when the handler said `Hold` or one of its keys has `key_backlog` records undone. It is then paused at the
+//! client. librdkafka's pause throws away what it has prefetched for that partition, which costs fetching it again; in exchange a
+//! partition may stand still for days without memory (un-forwarding its queue instead would fill one queue bound per partition). What the
+//! current drain had already taken, at most 512 records, is set aside and goes first on resumption.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_ext::NativeMessage;
+use tokio::time::Instant;
+use worker_pool::{Job, Tag, key_hash, lane_of, mix};
+
+use crate::copy::record_of;
+use crate::data_thread::DataThread;
+use crate::errors::PoolError;
+use crate::handler::Handler;
+use crate::options::Order;
+use crate::partitions::Tenure;
+use crate::record::{Record, TopicPartition};
+use crate::shared::{HeldSince, Restart};
+
+/// Jobs per message to a lane.
+const JOBS_PER_MESSAGE: usize = 128;
+
+/// A user's own key of a record.
+pub(crate) type KeyOf = Arc<dyn Fn(&Record) -> Bytes + Send + Sync>;
+
+/// Which records may not swap, as a hash.
+pub(crate) struct KeyRule {
+    pub(crate) order: Order,
+    pub(crate) key_of: Option<KeyOf>,
+    unordered: u64,
+}
+
+impl KeyRule {
+    pub(crate) fn new(order: Order, key_of: Option<KeyOf>) -> Self {
+        Self { order, key_of, unordered: 0 }
+    }
+
+    fn hash(&mut self, slot: u32, record: &Record) -> u64 {
+        // Slots are small numbers: shifted, they meet no counter of `Unordered` and no hash of a short key but by chance.
+        let by_partition = || mix((u64::from(slot) + 1) << 32);
+        match (self.order, &self.key_of, &record.key) {
+            (Order::Unordered, _, _) => {
+                self.unordered += 1;
+                mix(self.unordered)
+            }
+            (Order::Partition, _, _) | (Order::Key, None, None) => by_partition(),
+            (Order::Key, Some(key_of), _) => key_hash(&key_of(record)),
+            (Order::Key, None, Some(key)) => key_hash(key),
+        }
+    }
+}
+
+impl<H: Handler> DataThread<H> {
+    pub(crate) fn receive(&mut self, native: &NativeMessage, now: Instant) {
+        if native.is_error() {
+            self.receive_error(native);
+            return;
+        }
+        let name = || TopicPartition::new(native.topic(), native.partition());
+        let slot = self.state.partitions.slot_of_message(native.topic_ptr(), native.partition(), name);
+        let Some(slot) = slot else {
+            self.meters.not_ours.increment(1);
+            return;
+        };
+        let partition = self.state.partitions.get_mut(slot);
+        let is_new = partition.last_offset.is_none_or(|last| native.offset() > last);
+        if partition.tenure != Tenure::Owned || !is_new {
+            self.meters.not_ours.increment(1);
+            return;
+        }
+        partition.last_offset = Some(native.offset());
+        let record = record_of(native, &partition.name.topic);
+        self.state.largest_bytes = self.state.largest_bytes.max(record.size_bytes());
+        self.meters.records.increment(1);
+        if self.state.partitions.get(slot).is_stopped {
+            self.state.partitions.set_aside(slot, record);
+        } else if let Err(record) = self.dispatch(slot, record, now) {
+            self.state.partitions.set_aside(slot, record);
+            self.stop(slot);
+        }
+    }
+
+    /// Hands a record to its lane, unless its key is at its cap.
+    fn dispatch(&mut self, slot: u32, record: Record, now: Instant) -> Result<(), Record> {
+        let key = self.keys.hash(slot, &record);
+        if self.state.partitions.of_key(key) >= self.options.key_backlog {
+            self.state.partitions.get_mut(slot).full_key = Some(key);
+            return Err(record);
+        }
+        let ticket = self.state.partitions.dispatch(slot, &record, key, now);
+        let tag = Tag { key, group: slot, generation: self.state.partitions.get(slot).generation, ticket, attempts: 0 };
+        let lane = lane_of(key, self.state.lanes.len());
+        self.state.lanes[lane].push(Job { tag, item: record });
+        if self.state.lanes[lane].len() >= JOBS_PER_MESSAGE {
+            self.flush_lane(lane);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) {
+        for lane in 0..self.state.lanes.len() {
+            self.flush_lane(lane);
+        }
+    }
+
+    fn flush_lane(&mut self, lane: usize) {
+        if self.state.lanes[lane].is_empty() {
+            return;
+        }
+        let jobs = std::mem::take(&mut self.state.lanes[lane]);
+        if self.pool.offer(lane, jobs).is_err() {
+            // The jobs stay undone in the ledger, so nothing behind them is committed.
+            self.shared
+                .fail(PoolError::Invariant(format!("lane {lane} took no records although there was room for them")));
+        }
+    }
+
+    fn stop(&mut self, slot: u32) {
+        let partition = self.state.partitions.get_mut(slot);
+        if partition.is_stopped {
+            return;
+        }
+        partition.is_stopped = true;
+        let name = partition.name.clone();
+        tracing::info!(partition = %name, "the partition stands still until a record is released or a key's backlog has shrunk");
+        self.meters.stops.increment(1);
+        if let Err(error) = self.queue.consumer().pause(&list_of(&name)) {
+            // Then its records keep coming and are set aside; the bound on the whole pool holds.
+            tracing::warn!(partition = %name, %error, "the client did not pause the partition");
+        }
+    }
+
+    /// A handler said `Hold`.
+    pub(crate) fn hold(&mut self, tag: Tag, cause: String) {
+        let partition = self.state.partitions.get_mut(tag.group);
+        if partition.generation != tag.generation || partition.tenure == Tenure::Gone {
+            return;
+        }
+        let Some(offset) = partition.ledger.offset_of(tag.ticket) else {
+            return;
+        };
+        tracing::warn!(partition = %partition.name, offset, cause, "a record is held; its partition stands still until it is released");
+        partition.held.push(HeldSince { partition: partition.name.clone(), offset, cause, since: Instant::now() });
+        self.stop(tag.group);
+    }
+
+    /// Lets one partition, or all, go on after a hold.
+    pub(crate) fn release(&mut self, name: Option<&TopicPartition>) {
+        let slots: Vec<u32> = self
+            .state
+            .partitions
+            .live()
+            .filter(|(_, partition)| !partition.held.is_empty())
+            .filter(|(_, partition)| name.is_none_or(|name| partition.name == *name))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in slots {
+            self.state.partitions.get_mut(slot).held.clear();
+            self.pool.release(slot);
+        }
+    }
+
+    /// Lets partitions go on whose reason to stand still is over.
+    pub(crate) fn resume_stopped(&mut self) {
+        let half = self.options.key_backlog / 2;
+        let free: Vec<u32> = self
+            .state
+            .partitions
+            .live()
+            .filter(|(_, partition)| {
+                partition.tenure == Tenure::Owned && partition.is_stopped && partition.held.is_empty()
+            })
+            .filter(|(_, partition)| partition.full_key.is_none_or(|key| self.state.partitions.of_key(key) <= half))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in free {
+            self.resume(slot);
+        }
+    }
+
+    fn resume(&mut self, slot: u32) {
+        self.state.partitions.get_mut(slot).full_key = None;
+        let now = Instant::now();
+        while let Some(record) = self.state.partitions.take_aside(slot) {
+            if let Err(record) = self.dispatch(slot, record, now) {
+                self.state.partitions.put_back(slot, record);
+                self.flush();
+                return;
+            }
+        }
+        self.flush();
+        let partition = self.state.partitions.get_mut(slot);
+        let name = partition.name.clone();
+        match self.queue.consumer().resume(&list_of(&name)) {
+            Ok(()) => {
+                partition.is_stopped = false;
+                tracing::info!(partition = %name, "the partition goes on");
+            }
+            // It stays stopped, so this is tried again on the next turn.
+            Err(error) => {
+                tracing::debug!(partition = %name, %error, "the client did not resume the partition");
+            }
+        }
+    }
+
+    fn receive_error(&mut self, native: &NativeMessage) {
+        let Some(error) = native.error() else {
+            return;
+        };
+        let name = TopicPartition::new(error.topic.as_str(), error.partition);
+        let slot = self.state.partitions.slot_of(&name);
+        if error.code != RDKafkaErrorCode::AutoOffsetReset {
+            self.shared.set_error("fetch", &error.to_string());
+            tracing::warn!(partition = %name, %error, "the client could not fetch");
+            return;
+        }
+        let Some(slot) = slot.filter(|&slot| self.state.partitions.get(slot).tenure == Tenure::Owned) else {
+            return;
+        };
+        self.meters.resets.increment(1);
+        tracing::warn!(partition = %name, reason = error.reason, begin = ?self.state.partitions.get(slot).begin,
+            "the broker does not have the position of this partition (a topic made anew, records past their retention, or no position yet); starting it anew");
+        let had = self.state.partitions.get(slot).begin;
+        self.pool.forget(slot, self.state.partitions.get(slot).generation);
+        self.state.partitions.end(slot);
+        self.state.partitions.assign(&name, had);
+        let restart = Restart { partition: name, had };
+        if self.restarts.send(restart).is_err() {
+            tracing::debug!("the event thread has ended before a restart");
+        }
+    }
+}
+
+fn list_of(name: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&name.topic, name.partition);
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+
+    fn record(key: Option<&'static str>) -> Record {
+        Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: key.map(|key| Bytes::from_static(key.as_bytes())),
+            value: None,
+            headers: Headers::default(),
+        }
+    }
+
+    #[test]
+    fn one_key_is_one_hash_across_partitions_and_no_key_is_its_partition() {
+        let mut rule = KeyRule::new(Order::Key, None);
+        assert_eq!(rule.hash(0, &record(Some("P-1"))), rule.hash(9, &record(Some("P-1"))));
+        assert_ne!(rule.hash(0, &record(Some("P-1"))), rule.hash(0, &record(Some("P-2"))));
+        assert_eq!(rule.hash(3, &record(None)), rule.hash(3, &record(None)));
+        assert_ne!(rule.hash(3, &record(None)), rule.hash(4, &record(None)));
+    }
+
+    #[test]
+    fn other_orders_do_not_look_at_keys() {
+        let mut partition = KeyRule::new(Order::Partition, None);
+        assert_eq!(partition.hash(1, &record(Some("a"))), partition.hash(1, &record(Some("b"))));
+        let mut unordered = KeyRule::new(Order::Unordered, None);
+        assert_ne!(unordered.hash(1, &record(Some("a"))), unordered.hash(1, &record(Some("a"))));
+    }
+
+    #[test]
+    fn a_key_of_the_users_own_replaces_the_records() {
+        let mut rule = KeyRule::new(Order::Key, Some(Arc::new(|_| Bytes::from_static(b"same"))));
+        assert_eq!(rule.hash(1, &record(Some("a"))), rule.hash(2, &record(None)));
+    }
+}

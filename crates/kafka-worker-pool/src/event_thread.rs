@@ -1,0 +1,254 @@
+//! The event thread: connects, joins the group, polls the consumer for rebalances and errors, and runs the stop sequence. Records never pass
+//! through it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka_ext::{GroupProtocolSupport, probe_group_protocol};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::client::{consumer_config, is_encrypted};
+use crate::commits::SAVE_TIMEOUT;
+use crate::context::Context;
+use crate::errors::PoolError;
+use crate::options::{GroupProtocol, Options};
+use crate::rebalance::{committed, set_offset, start_of};
+use crate::report::Phase;
+use crate::shared::{Begin, Command, Ending, Restart, Shared};
+
+const POLL: Duration = Duration::from_millis(50);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
+/// How often missing topics are looked for.
+const TOPICS_INTERVAL: Duration = Duration::from_secs(2);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+/// The last commit is tried for at least a session timeout and this: under classic it fails while a join is outstanding.
+const COMMIT_GRACE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the event thread needs.
+pub(crate) struct EventThread {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) brokers: String,
+    pub(crate) group: Arc<str>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) runtime: Handle,
+    pub(crate) restarts: Receiver<Restart>,
+}
+
+impl EventThread {
+    /// The group protocol to use. `None` when a stop came first.
+    pub(crate) fn protocol(&self) -> Option<&'static str> {
+        match self.options.protocol {
+            GroupProtocol::Consumer => return Some("consumer"),
+            GroupProtocol::Classic => return Some("classic"),
+            GroupProtocol::Auto if is_encrypted(&self.options) => {
+                tracing::info!(
+                    group = &*self.group,
+                    "brokers behind TLS cannot be asked which group protocol they offer: using classic; set the protocol to change it"
+                );
+                return Some("classic");
+            }
+            GroupProtocol::Auto => {}
+        }
+        let mut has_warned = false;
+        while !self.shared.should_stop() {
+            let support = self.runtime.block_on(probe_group_protocol(&self.brokers, PROBE_TIMEOUT));
+            match support {
+                GroupProtocolSupport::Consumer => return Some("consumer"),
+                GroupProtocolSupport::ClassicOnly => return Some("classic"),
+                GroupProtocolSupport::Unknown => {}
+            }
+            let error = format!("no broker answers at {}", self.brokers);
+            self.shared.set_error("Kafka client", &error);
+            if !std::mem::replace(&mut has_warned, true) {
+                tracing::warn!(group = &*self.group, error, "waiting for Kafka");
+            }
+            std::thread::sleep(PROBE_PAUSE);
+        }
+        None
+    }
+
+    /// Makes the consumer.
+    pub(crate) fn consumer(
+        &self,
+        protocol: &'static str,
+        context: Context,
+    ) -> Result<BaseConsumer<Context>, PoolError> {
+        let mut board = self.shared.board();
+        board.protocol = protocol;
+        board.last_error = None;
+        drop(board);
+        consumer_config(&self.brokers, &self.group, protocol, &self.options)
+            .create_with_context(context)
+            .map_err(|error| PoolError::Client(error.to_string()))
+    }
+
+    /// Joins the group and serves it until a stop is asked for or the pool fails.
+    pub(crate) fn serve(&self, consumer: &BaseConsumer<Context>) {
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        if let Err(error) = consumer.subscribe(&topics) {
+            self.shared.fail(PoolError::Client(format!("subscribe: {error}")));
+            return;
+        }
+        self.shared.enter(Phase::Joining);
+        let mut next_look = Instant::now() + TOPICS_INTERVAL;
+        let mut some_missing = true;
+        while !self.shared.should_stop() && self.shared.failure().is_none() {
+            some_missing |= self.poll(consumer, POLL);
+            while let Ok(restart) = self.restarts.try_recv() {
+                self.restart(consumer, &restart);
+            }
+            if some_missing && Instant::now() >= next_look {
+                some_missing = self.look_for_topics(consumer);
+                next_look = Instant::now() + TOPICS_INTERVAL;
+            }
+        }
+    }
+
+    /// Polls once. True if the broker said that a topic is missing.
+    fn poll(&self, consumer: &BaseConsumer<Context>, wait: Duration) -> bool {
+        match consumer.poll(wait) {
+            None => false,
+            Some(Ok(message)) => {
+                use rdkafka::Message;
+                self.shared.fail(PoolError::Invariant(format!(
+                    "a record ({} [{}] {}) came past the books, from the consumer's own queue",
+                    message.topic(),
+                    message.partition(),
+                    message.offset()
+                )));
+                false
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                let reason = consumer.client().fatal_error().map(|(_, reason)| reason);
+                self.shared.fail(PoolError::Client(format!("{code}: {}", reason.unwrap_or_default())));
+                false
+            }
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            ))) => true,
+            Some(Err(error)) => {
+                if let Some((code, reason)) = consumer.client().fatal_error() {
+                    self.shared.fail(PoolError::Client(format!("{code}: {reason}")));
+                } else {
+                    tracing::debug!(group = &*self.group, %error, "Kafka client");
+                }
+                false
+            }
+        }
+    }
+
+    /// Keeps the status' list of missing topics. True while some are missing.
+    fn look_for_topics(&self, consumer: &BaseConsumer<Context>) -> bool {
+        let mut missing = Vec::new();
+        for topic in &self.topics {
+            let is_there = match consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT) {
+                Ok(metadata) => metadata
+                    .topics()
+                    .iter()
+                    .any(|found| found.name() == topic && found.error().is_none() && !found.partitions().is_empty()),
+                Err(error) => {
+                    tracing::debug!(group = &*self.group, topic, %error, "metadata");
+                    return true;
+                }
+            };
+            if !is_there {
+                missing.push(topic.clone());
+            }
+        }
+        let mut board = self.shared.board();
+        if !missing.is_empty() && board.missing_topics != missing {
+            tracing::warn!(group = &*self.group, ?missing, "waiting for topics that do not exist; create them");
+        }
+        board.missing_topics = missing;
+        !board.missing_topics.is_empty()
+    }
+
+    /// Starts a partition anew whose position the broker does not have. Its books were opened anew by the data thread.
+    fn restart(&self, consumer: &BaseConsumer<Context>, restart: &Restart) {
+        let name = &restart.partition;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&name.topic, name.partition);
+        let is_ours =
+            consumer.assignment().is_ok_and(|assigned| assigned.find_partition(&name.topic, name.partition).is_some());
+        if !is_ours {
+            return;
+        }
+        let offset = match restart.had {
+            Begin::Kept(_) => rdkafka::Offset::Beginning,
+            Begin::Fresh | Begin::Unknown => start_of(self.options.start),
+        };
+        let restarted = consumer.incremental_unassign(&list).and_then(|()| {
+            set_offset(&mut list, name, offset);
+            consumer.context().forward(consumer, name);
+            consumer.incremental_assign(&list)
+        });
+        match restarted {
+            Ok(()) => tracing::info!(partition = %name, ?offset, "started anew"),
+            Err(error) => self.shared.fail(PoolError::Client(format!("{name} could not be started anew: {error}"))),
+        }
+    }
+
+    /// Drains, commits, leaves the group. The data thread must be alive throughout.
+    pub(crate) fn stop(&self, consumer: &BaseConsumer<Context>) -> Ending {
+        self.shared.enter(Phase::Draining);
+        let began = Instant::now();
+        let deadline = began + self.options.drain_timeout;
+        let (ack, acked) = sync_channel(1);
+        if self.shared.command(Command::Stop { deadline, ack }) {
+            // Polled meanwhile: a rebalance that waits for us would hold up the whole group.
+            let patience = deadline + SAVE_TIMEOUT + COMMIT_GRACE;
+            while acked.try_recv().is_err() && Instant::now() < patience && self.shared.failure().is_none() {
+                self.poll(consumer, Duration::from_millis(5));
+            }
+        }
+        let commit_failure = match self.shared.failure() {
+            Some(_) => None,
+            None => self.commit(consumer, deadline),
+        };
+        self.close(consumer);
+        match self.shared.failure() {
+            Some(error) => Ending::Failed(error),
+            None => Ending::Stopped { commit_failure },
+        }
+    }
+
+    fn commit(&self, consumer: &BaseConsumer<Context>, deadline: Instant) -> Option<String> {
+        let session = Duration::from_millis(u64::from(self.options.session_timeout_ms));
+        let deadline = deadline.max(Instant::now() + session + COMMIT_GRACE);
+        loop {
+            match committed(consumer.commit_consumer_state(CommitMode::Sync)) {
+                Ok(()) => return None,
+                Err(error) if Instant::now() >= deadline || self.shared.failure().is_some() => {
+                    return Some(error.to_string());
+                }
+                Err(error) => {
+                    tracing::debug!(group = &*self.group, %error, "the last commit waits for a join to end");
+                }
+            }
+            self.poll(consumer, POLL);
+        }
+    }
+
+    fn close(&self, consumer: &BaseConsumer<Context>) {
+        if let Err(error) = consumer.close_queue() {
+            tracing::warn!(group = &*self.group, %error, "the consumer did not begin to close");
+            return;
+        }
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !consumer.closed() {
+            if Instant::now() >= deadline {
+                tracing::error!(group = &*self.group, timeout = ?CLOSE_TIMEOUT, "the consumer did not close in time");
+                return;
+            }
+            self.poll(consumer, Duration::from_millis(10));
+        }
+    }
+}

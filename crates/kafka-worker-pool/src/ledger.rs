@@ -1,0 +1,138 @@
+//! The books of one partition: which records were dispatched, which are done, and up to where all are done. Pure. A ring in the order of
+//! dispatch, not of offsets: compaction and control records leave gaps in those.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    offset: i64,
+    key: u64,
+    bytes: u32,
+    is_done: bool,
+    at: Instant,
+}
+
+/// What a completed record frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Freed {
+    pub(crate) key: u64,
+    pub(crate) bytes: usize,
+}
+
+/// The books of one assignment of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    ring: VecDeque<Entry>,
+    /// Ticket of the ring's front.
+    base: u64,
+    undone: usize,
+    watermark: Option<i64>,
+}
+
+impl Ledger {
+    /// Enters a dispatched record and returns its ticket. Offsets come in rising order.
+    pub(crate) fn dispatch(&mut self, offset: i64, key: u64, bytes: usize, at: Instant) -> u64 {
+        let ticket = self.base + self.ring.len() as u64;
+        self.ring.push_back(Entry { offset, key, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), is_done: false, at });
+        self.undone += 1;
+        ticket
+    }
+
+    /// A record is done. `None` if there is no such ticket or it was done before: then nothing changes.
+    pub(crate) fn complete(&mut self, ticket: u64) -> Option<Freed> {
+        let index = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
+        let entry = self.ring.get_mut(index)?;
+        if std::mem::replace(&mut entry.is_done, true) {
+            return None;
+        }
+        let freed = Freed { key: entry.key, bytes: entry.bytes as usize };
+        self.undone -= 1;
+        while let Some(front) = self.ring.front()
+            && front.is_done
+        {
+            self.watermark = Some(front.offset + 1);
+            self.ring.pop_front();
+            self.base += 1;
+        }
+        Some(freed)
+    }
+
+    /// The offset of a record in hand.
+    pub(crate) fn offset_of(&self, ticket: u64) -> Option<i64> {
+        let index = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
+        self.ring.get(index).map(|entry| entry.offset)
+    }
+
+    /// The next offset to read after a restart: every record dispatched below it is done. `None` before the first is.
+    pub(crate) fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// Records dispatched and not done.
+    pub(crate) fn undone(&self) -> usize {
+        self.undone
+    }
+
+    /// When the oldest record that is not done was dispatched: the ring's front is never done.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.ring.front().map(|entry| entry.at)
+    }
+
+    /// Ends the assignment: what is not done is nobody's any more.
+    pub(crate) fn abandon(&mut self) -> Vec<Freed> {
+        self.undone = 0;
+        self.base += self.ring.len() as u64;
+        self.ring
+            .drain(..)
+            .filter(|entry| !entry.is_done)
+            .map(|entry| Freed { key: entry.key, bytes: entry.bytes as usize })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(offsets: &[i64]) -> (Ledger, Vec<u64>) {
+        let mut ledger = Ledger::default();
+        let tickets = offsets.iter().map(|&offset| ledger.dispatch(offset, 1, 10, Instant::now())).collect();
+        (ledger, tickets)
+    }
+
+    #[test]
+    fn the_watermark_moves_only_over_what_is_done_without_gaps() {
+        let (mut ledger, tickets) = ledger(&[5, 6, 9, 20]);
+        assert_eq!(ledger.watermark(), None);
+        ledger.complete(tickets[1]);
+        ledger.complete(tickets[3]);
+        assert_eq!(ledger.watermark(), None, "5 is not done");
+        ledger.complete(tickets[0]);
+        assert_eq!(ledger.watermark(), Some(7));
+        ledger.complete(tickets[2]);
+        assert_eq!(ledger.watermark(), Some(21), "offsets have gaps, tickets have none");
+        assert_eq!(ledger.undone(), 0);
+    }
+
+    #[test]
+    fn done_twice_or_unknown_changes_nothing() {
+        let (mut ledger, tickets) = ledger(&[1, 2]);
+        assert!(ledger.complete(tickets[1]).is_some());
+        assert!(ledger.complete(tickets[1]).is_none());
+        assert!(ledger.complete(99).is_none());
+        assert!(ledger.complete(tickets[0]).is_some());
+        assert!(ledger.complete(tickets[0]).is_none(), "gone from the ring");
+        assert_eq!(ledger.undone(), 0);
+    }
+
+    #[test]
+    fn what_is_abandoned_never_completes() {
+        let (mut ledger, tickets) = ledger(&[1, 2, 3]);
+        ledger.complete(tickets[1]);
+        assert_eq!(ledger.abandon().len(), 2);
+        assert!(ledger.complete(tickets[0]).is_none());
+        assert_eq!((ledger.watermark(), ledger.undone()), (None, 0));
+    }
+}

@@ -1,0 +1,269 @@
+//! All partitions this member has or had, with their books, and the sums over them that bound the pool. Pure: no Kafka calls, no lanes.
+
+use std::collections::{HashMap, VecDeque};
+
+use rdkafka_ext::TopicPtr;
+use tokio::time::Instant;
+
+use crate::ledger::{Freed, Ledger};
+use crate::record::{Record, TopicPartition};
+use crate::shared::{Begin, HeldSince};
+
+/// Whose a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// Ours: its records are dispatched.
+    Owned,
+    /// Being revoked: its records in hand are finished, no new ones are dispatched.
+    Draining,
+    /// Somebody else's.
+    Gone,
+}
+
+/// One partition and its current, or last, assignment.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) name: TopicPartition,
+    pub(crate) tenure: Tenure,
+    /// Grows with every assignment of any partition; completions of an older one are ignored.
+    pub(crate) generation: u32,
+    pub(crate) begin: Begin,
+    pub(crate) ledger: Ledger,
+    /// Highest offset taken in this assignment.
+    pub(crate) last_offset: Option<i64>,
+    /// True while the partition is paused at the client, because a record is held or a key is at its cap.
+    pub(crate) is_stopped: bool,
+    /// Taken from the client and not dispatched, while stopped: at most one drain of the fetch queue.
+    pub(crate) backlog: VecDeque<Record>,
+    /// The key at its cap.
+    pub(crate) full_key: Option<u64>,
+    pub(crate) held: Vec<HeldSince>,
+    /// Last position given to the `PositionStore`.
+    pub(crate) saved: Option<i64>,
+    /// Last position given to Kafka.
+    pub(crate) stored: Option<i64>,
+}
+
+/// The table, and the sums over it.
+#[derive(Debug, Default)]
+pub(crate) struct Partitions {
+    /// By slot. A partition keeps its slot for the life of the pool.
+    slots: Vec<Partition>,
+    by_name: HashMap<TopicPartition, u32>,
+    by_topic_object: HashMap<(TopicPtr, i32), u32>,
+    last_generation: u32,
+    /// Undone records of each key.
+    keys: HashMap<u64, usize>,
+    in_flight: usize,
+    in_flight_bytes: usize,
+    backlog: usize,
+    backlog_bytes: usize,
+}
+
+impl Partitions {
+    pub(crate) fn get(&self, slot: u32) -> &Partition {
+        &self.slots[slot as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Partition {
+        &mut self.slots[slot as usize]
+    }
+
+    pub(crate) fn slot_of(&self, name: &TopicPartition) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The slot of a message's partition; the name is looked at only once per topic object.
+    pub(crate) fn slot_of_message(
+        &mut self,
+        topic: TopicPtr,
+        partition: i32,
+        name: impl FnOnce() -> TopicPartition,
+    ) -> Option<u32> {
+        if let Some(slot) = self.by_topic_object.get(&(topic, partition)) {
+            return Some(*slot);
+        }
+        let slot = self.slot_of(&name())?;
+        self.by_topic_object.insert((topic, partition), slot);
+        Some(slot)
+    }
+
+    /// All slots, in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, &Partition)> {
+        (0..).zip(&self.slots)
+    }
+
+    /// Slots that are ours or being revoked.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u32, &Partition)> {
+        self.all().filter(|(_, partition)| partition.tenure != Tenure::Gone)
+    }
+
+    /// Records dispatched and not done.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Records taken from the client and not done, with their bytes.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        (self.in_flight + self.backlog, self.in_flight_bytes + self.backlog_bytes)
+    }
+
+    /// Undone records of a key.
+    pub(crate) fn of_key(&self, key: u64) -> usize {
+        self.keys.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Begins a new assignment. What was left of an older one is abandoned: `ended` had to be called for it.
+    pub(crate) fn assign(&mut self, name: &TopicPartition, begin: Begin) -> u32 {
+        self.last_generation += 1;
+        let fresh = Partition {
+            name: name.clone(),
+            tenure: Tenure::Owned,
+            generation: self.last_generation,
+            begin,
+            ledger: Ledger::default(),
+            last_offset: None,
+            is_stopped: false,
+            backlog: VecDeque::new(),
+            full_key: None,
+            held: Vec::new(),
+            saved: None,
+            stored: None,
+        };
+        if let Some(slot) = self.slot_of(name) {
+            self.end(slot);
+            *self.get_mut(slot) = fresh;
+            return slot;
+        }
+        let slot = u32::try_from(self.slots.len()).expect("a member has fewer partitions than 2^32");
+        self.slots.push(fresh);
+        self.by_name.insert(name.clone(), slot);
+        slot
+    }
+
+    /// Ends an assignment and returns how many of its records were in hand.
+    pub(crate) fn end(&mut self, slot: u32) -> usize {
+        self.by_topic_object.clear();
+        let partition = &mut self.slots[slot as usize];
+        partition.tenure = Tenure::Gone;
+        partition.is_stopped = false;
+        partition.full_key = None;
+        partition.held.clear();
+        let backlog = std::mem::take(&mut partition.backlog);
+        let undone = partition.ledger.abandon();
+        self.backlog -= backlog.len();
+        self.backlog_bytes -= backlog.iter().map(Record::size_bytes).sum::<usize>();
+        for freed in &undone {
+            self.free(*freed);
+        }
+        undone.len()
+    }
+
+    /// Enters a record that is about to be dispatched, and returns its ticket.
+    pub(crate) fn dispatch(&mut self, slot: u32, record: &Record, key: u64, now: Instant) -> u64 {
+        let bytes = record.size_bytes();
+        self.in_flight += 1;
+        self.in_flight_bytes += bytes;
+        *self.keys.entry(key).or_default() += 1;
+        self.slots[slot as usize].ledger.dispatch(record.offset, key, bytes, now)
+    }
+
+    /// Keeps a record of a stopped partition for later.
+    pub(crate) fn set_aside(&mut self, slot: u32, record: Record) {
+        self.backlog += 1;
+        self.backlog_bytes += record.size_bytes();
+        self.slots[slot as usize].backlog.push_back(record);
+    }
+
+    /// The next record that was set aside.
+    pub(crate) fn take_aside(&mut self, slot: u32) -> Option<Record> {
+        let record = self.slots[slot as usize].backlog.pop_front()?;
+        self.backlog -= 1;
+        self.backlog_bytes -= record.size_bytes();
+        Some(record)
+    }
+
+    /// Puts back what `take_aside` gave.
+    pub(crate) fn put_back(&mut self, slot: u32, record: Record) {
+        self.backlog += 1;
+        self.backlog_bytes += record.size_bytes();
+        self.slots[slot as usize].backlog.push_front(record);
+    }
+
+    /// A record is done. False for one of an older assignment, or done before.
+    pub(crate) fn complete(&mut self, slot: u32, generation: u32, ticket: u64) -> bool {
+        let Some(partition) = self.slots.get_mut(slot as usize) else {
+            return false;
+        };
+        if partition.generation != generation || partition.tenure == Tenure::Gone {
+            return false;
+        }
+        let Some(freed) = partition.ledger.complete(ticket) else {
+            return false;
+        };
+        self.free(freed);
+        true
+    }
+
+    fn free(&mut self, freed: Freed) {
+        self.in_flight -= 1;
+        self.in_flight_bytes -= freed.bytes;
+        if let Some(count) = self.keys.get_mut(&freed.key) {
+            *count -= 1;
+            if *count == 0 {
+                self.keys.remove(&freed.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+
+    fn record(offset: i64) -> Record {
+        Record {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key: None,
+            value: Some(bytes::Bytes::from_static(b"12345")),
+            headers: Headers::default(),
+        }
+    }
+
+    #[test]
+    fn sums_return_to_zero_however_records_end() {
+        let mut partitions = Partitions::default();
+        let name = TopicPartition::new("t", 0);
+        let slot = partitions.assign(&name, Begin::Fresh);
+        let generation = partitions.get(slot).generation;
+        let done = partitions.dispatch(slot, &record(1), 7, Instant::now());
+        partitions.dispatch(slot, &record(2), 7, Instant::now());
+        partitions.set_aside(slot, record(3));
+        assert_eq!(partitions.taken(), (3, 15));
+        assert_eq!(partitions.of_key(7), 2);
+        assert!(partitions.complete(slot, generation, done));
+        assert!(!partitions.complete(slot, generation, done), "only once");
+        assert_eq!(partitions.end(slot), 1);
+        assert_eq!(partitions.taken(), (0, 0));
+        assert_eq!(partitions.of_key(7), 0);
+    }
+
+    #[test]
+    fn completions_of_an_older_assignment_are_ignored() {
+        let mut partitions = Partitions::default();
+        let name = TopicPartition::new("t", 0);
+        let slot = partitions.assign(&name, Begin::Fresh);
+        let old = partitions.get(slot).generation;
+        let ticket = partitions.dispatch(slot, &record(1), 7, Instant::now());
+        partitions.end(slot);
+        assert_eq!(partitions.assign(&name, Begin::Kept(1)), slot);
+        partitions.dispatch(slot, &record(1), 7, Instant::now());
+        assert!(!partitions.complete(slot, old, ticket));
+        assert_eq!(partitions.get(slot).ledger.watermark(), None);
+        assert_eq!(partitions.in_flight(), 1);
+    }
+}

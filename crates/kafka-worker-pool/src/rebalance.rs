@@ -1,0 +1,249 @@
+//! Partitions coming and going, on the event thread inside librdkafka's callback. The order of steps is the one that lost nothing: forward
+//! every partition before the assign; on revoke drain, store and commit before letting go.
+
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use crate::commits::SAVE_TIMEOUT;
+use crate::context::Context;
+use crate::errors::PoolError;
+use crate::options::Start;
+use crate::positions::EARLIEST;
+use crate::record::TopicPartition;
+use crate::report::Phase;
+use crate::shared::{Begin, Command};
+
+/// How long the position store may take to answer once; it is asked again until it does.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest pause between two questions to the store.
+const LOAD_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long Kafka may take to tell committed offsets, and how often it is asked before librdkafka is left to find them.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
+const COMMITTED_TRIES: u32 = 3;
+/// On top of what a drain may take: the data thread answers within milliseconds after.
+const ACK_GRACE: Duration = Duration::from_secs(30);
+
+impl Context {
+    pub(crate) fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        let names = names_of(list);
+        tracing::info!(group = &*self.group, partitions = ?names, "assigned");
+        if let Some(begins) = self.begins(consumer, &names) {
+            for (name, begin) in names.iter().zip(&begins) {
+                set_offset(list, name, offset_of(*begin, self.options.start));
+            }
+            if self.take_over(consumer, names.into_iter().zip(begins).collect()) {
+                // A pause outlives an assignment inside librdkafka; a partition that comes back must not stand still.
+                if let Err(error) = consumer.resume(list) {
+                    tracing::debug!(group = &*self.group, %error, "nothing to resume");
+                }
+            }
+        }
+        let assigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            _ => consumer.assign(list),
+        };
+        if let Err(error) = assigned {
+            self.shared.fail(PoolError::Client(format!("assign: {error}")));
+        }
+        self.count("assign");
+        self.shared.counters.assignments.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if !self.shared.should_stop() {
+            self.shared.enter(Phase::Running);
+        }
+    }
+
+    /// Forwards partitions to the shared queue and has the data thread open their books.
+    pub(crate) fn take_over(&self, consumer: &BaseConsumer<Self>, partitions: Vec<(TopicPartition, Begin)>) -> bool {
+        for (name, _) in &partitions {
+            if !self.forward(consumer, name) {
+                return false;
+            }
+        }
+        let (ack, acked) = sync_channel(1);
+        let asked = self.shared.command(Command::Assign { partitions, ack });
+        let taken = asked && acked.recv_timeout(ACK_GRACE).is_ok();
+        if !taken {
+            self.shared.fail(PoolError::Invariant("the data thread did not take an assignment".to_owned()));
+        }
+        taken
+    }
+
+    pub(crate) fn forward(&self, consumer: &BaseConsumer<Self>, name: &TopicPartition) -> bool {
+        let Some(queue) = self.shared.queue.get() else {
+            return false;
+        };
+        match queue.forward_partition(consumer, &name.topic, name.partition) {
+            Ok(()) => true,
+            Err(error) => {
+                // Its records would come from the consumer's own queue, past the books.
+                self.shared.fail(PoolError::Invariant(error.to_string()));
+                false
+            }
+        }
+    }
+
+    pub(crate) fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let names = names_of(list);
+        let is_lost = consumer.assignment_lost();
+        let began = Instant::now();
+        let (ack, acked) = sync_channel(1);
+        let asked = self.shared.command(Command::Revoke {
+            partitions: names.clone(),
+            is_lost,
+            deadline: began + self.options.drain_timeout,
+            ack,
+        });
+        let grace = self.options.drain_timeout + SAVE_TIMEOUT + ACK_GRACE;
+        if !asked || acked.recv_timeout(grace).is_err() {
+            self.shared.fail(PoolError::Invariant("the data thread did not answer a revoke".to_owned()));
+        }
+        if !is_lost {
+            match committed(consumer.commit_consumer_state(CommitMode::Sync)) {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::info!(group = &*self.group, %error, "the commit on a revoke failed; some records will be read again");
+                }
+            }
+        }
+        let unassigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = unassigned {
+            self.shared.fail(PoolError::Client(format!("unassign: {error}")));
+        }
+        self.count(if is_lost { "lost" } else { "revoke" });
+        tracing::info!(group = &*self.group, partitions = ?names, is_lost, took = ?began.elapsed(), "revoked");
+    }
+
+    fn count(&self, kind: &'static str) {
+        metrics::counter!("kafka_worker_pool_rebalances_total", "pool" => self.group.to_string(), "kind" => kind)
+            .increment(1);
+    }
+
+    /// Where each partition begins. `None` when a stop or a loss of the assignment came before the store answered: then these
+    /// partitions are never dispatched.
+    fn begins(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Option<Vec<Begin>> {
+        let mut begins = self.load(consumer, names)?;
+        let unknown: Vec<TopicPartition> = names
+            .iter()
+            .zip(&begins)
+            .filter(|(_, begin)| **begin == Begin::Unknown)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !unknown.is_empty() {
+            let committed = self.ask_committed(consumer, &unknown);
+            for (name, begin) in names.iter().zip(&mut begins) {
+                if let Some(found) = committed.iter().find(|(committed, _)| committed == name) {
+                    *begin = found.1;
+                }
+            }
+        }
+        Some(begins)
+    }
+
+    /// Asks the store until it answers: partitions of this assignment wait, others go on.
+    fn load(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Option<Vec<Begin>> {
+        let Some(store) = self.store.as_ref().filter(|_| !names.is_empty()) else {
+            return Some(vec![Begin::Unknown; names.len()]);
+        };
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let loaded =
+                self.runtime.block_on(async { tokio::time::timeout(LOAD_TIMEOUT, store.load_all(names)).await });
+            let error = match loaded {
+                Ok(Ok(kept)) => {
+                    self.shared.clear_error("position store");
+                    let begin = |name: &TopicPartition| {
+                        let found = kept.iter().find(|(kept, _)| kept == name);
+                        found.and_then(|(_, offset)| *offset).map_or(Begin::Unknown, Begin::Kept)
+                    };
+                    return Some(names.iter().map(begin).collect());
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {LOAD_TIMEOUT:?}"),
+            };
+            tracing::warn!(group = &*self.group, error, "positions could not be loaded; asking again");
+            self.shared.set_error("position store", &error);
+            if self.shared.should_stop() || consumer.assignment_lost() {
+                return None;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LOAD_PAUSE_MAX);
+        }
+    }
+
+    /// Kafka's own commits. A partition that is not among the answers is left to librdkafka, which asks too; if it finds nothing it
+    /// reports so, and the partition is started by `Options::start`.
+    fn ask_committed(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Vec<(TopicPartition, Begin)> {
+        for _ in 0..COMMITTED_TRIES {
+            let mut list = TopicPartitionList::new();
+            for name in names {
+                list.add_partition(&name.topic, name.partition);
+            }
+            match consumer.committed_offsets(list, COMMITTED_TIMEOUT) {
+                Ok(list) => {
+                    return list
+                        .elements()
+                        .iter()
+                        .filter(|element| element.error().is_ok())
+                        .map(|element| {
+                            let begin = match element.offset() {
+                                Offset::Offset(offset) => Begin::Kept(offset),
+                                _ => Begin::Fresh,
+                            };
+                            (TopicPartition::new(element.topic(), element.partition()), begin)
+                        })
+                        .collect();
+                }
+                Err(error) => tracing::debug!(group = &*self.group, %error, "committed offsets"),
+            }
+            if self.shared.should_stop() {
+                break;
+            }
+        }
+        Vec::new()
+    }
+}
+
+fn names_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
+}
+
+pub(crate) fn set_offset(list: &mut TopicPartitionList, name: &TopicPartition, offset: Offset) {
+    if let Err(error) = list.set_partition_offset(&name.topic, name.partition, offset) {
+        // Then librdkafka starts from Kafka's commit, which is a lower bound as well.
+        tracing::warn!(partition = %name, %error, "position not set");
+    }
+}
+
+/// Where a partition begins, as librdkafka takes it.
+fn offset_of(begin: Begin, start: Start) -> Offset {
+    match begin {
+        Begin::Kept(EARLIEST) => Offset::Beginning,
+        Begin::Kept(offset) => Offset::Offset(offset),
+        Begin::Fresh => start_of(start),
+        Begin::Unknown => Offset::Invalid,
+    }
+}
+
+/// A start policy, as librdkafka takes it.
+pub(crate) fn start_of(start: Start) -> Offset {
+    match start {
+        Start::Earliest => Offset::Beginning,
+        Start::Latest => Offset::End,
+    }
+}
+
+/// A commit's result, where having nothing to commit is success.
+pub(crate) fn committed(result: KafkaResult<()>) -> KafkaResult<()> {
+    match result {
+        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+        other => other,
+    }
+}

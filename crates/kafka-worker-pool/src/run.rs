@@ -1,0 +1,142 @@
+//! The life of a pool from connecting to its report: builds the parts in order, and takes them down in the order that does not hang.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+
+use rdkafka::consumer::BaseConsumer;
+use rdkafka_ext::SharedQueue;
+use worker_pool::{Pool, PoolOptions, WhenUnavailable};
+
+use crate::commits::{AnyStore, Commits};
+use crate::context::Context;
+use crate::data_thread::{DataThread, State};
+use crate::dispatch::{KeyOf, KeyRule};
+use crate::errors::PoolError;
+use crate::event_thread::EventThread;
+use crate::handler::Handler;
+use crate::meters::Meters;
+use crate::options::Options;
+use crate::record::Record;
+use crate::report::Phase;
+use crate::shared::{Command, Ending, Restart};
+use crate::work::{AnySink, KafkaWork};
+
+/// All that a pool is made of.
+pub(crate) struct Parts<H> {
+    pub(crate) events: EventThread,
+    pub(crate) handler: Arc<H>,
+    pub(crate) sink: Arc<dyn AnySink>,
+    pub(crate) store: Option<Arc<dyn AnyStore>>,
+    pub(crate) key_of: Option<KeyOf>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) restarts: Sender<Restart>,
+}
+
+type Lanes<H> = Pool<Record, KafkaWork<H>>;
+
+/// Runs the pool on this thread until it has ended, and tells the handles how.
+pub(crate) fn run<H: Handler>(parts: Parts<H>) {
+    let shared = Arc::clone(&parts.events.shared);
+    let ending = live(parts);
+    shared.enter(Phase::Stopped);
+    shared.ending.send_replace(Some(ending));
+}
+
+fn live<H: Handler>(parts: Parts<H>) -> Ending {
+    let Parts { events, handler, sink, store, key_of, commands, restarts } = parts;
+    let Some(protocol) = events.protocol() else {
+        return Ending::Stopped { commit_failure: None };
+    };
+    let context = Context {
+        shared: Arc::clone(&events.shared),
+        options: Arc::clone(&events.options),
+        group: Arc::clone(&events.group),
+        store: store.clone(),
+        runtime: events.runtime.clone(),
+    };
+    let consumer = match events.consumer(protocol, context) {
+        Ok(consumer) => Arc::new(consumer),
+        Err(error) => return Ending::Failed(error),
+    };
+    let queue = match SharedQueue::new(Arc::clone(&consumer)) {
+        Ok(queue) => queue,
+        Err(error) => return Ending::Failed(PoolError::Client(error.to_string())),
+    };
+    events.shared.queue.set(queue.handle()).ok();
+    let (tell, news) = channel();
+    let work = KafkaWork { handler, sink, group: Arc::clone(&events.group), news: tell };
+    let pool = Pool::start(pool_options(&events.group, &events.options), Arc::new(work), &events.runtime);
+    let data = DataThread {
+        shared: Arc::clone(&events.shared),
+        options: Arc::clone(&events.options),
+        queue,
+        state: State::new(pool.lanes()),
+        pool,
+        keys: KeyRule::new(events.options.order, key_of),
+        commands,
+        news,
+        restarts,
+        commits: Commits::new(store, events.runtime.clone(), events.options.save_interval, &events.group),
+        meters: Meters::new(&events.group),
+    };
+    let spawned = Builder::new().name("pool-data".to_owned()).spawn(move || data.run());
+    let ending = match spawned {
+        Err(error) => Ending::Failed(PoolError::Client(format!("no thread: {error}"))),
+        Ok(data) => {
+            // A panic can only come from the user's store; the group is left in order all the same.
+            if catch_unwind(AssertUnwindSafe(|| events.serve(&consumer))).is_err() {
+                events.shared.fail(PoolError::Invariant("the event thread panicked; see the log".to_owned()));
+            }
+            let ending = events.stop(&consumer);
+            end_data(&events, data).map_or(ending, Ending::Failed)
+        }
+    };
+    let_go(consumer);
+    ending
+}
+
+/// Joins the data thread, which drops the queue, then the lanes. A failure if the thread had panicked.
+fn end_data<H: Handler>(events: &EventThread, data: JoinHandle<Lanes<H>>) -> Option<PoolError> {
+    events.shared.command(Command::Quit);
+    let Ok(pool) = data.join() else {
+        return Some(PoolError::Invariant("the data thread panicked; see the log".to_owned()));
+    };
+    let is_clean = events.shared.counters.undone.load(Ordering::Relaxed) == 0 && events.shared.failure().is_none();
+    events.runtime.block_on(async {
+        if is_clean {
+            pool.close().await;
+        } else {
+            pool.abort().await;
+        }
+    });
+    None
+}
+
+/// Drops the consumer. If it did not close, its drop would wait for ever; leaking it is the lesser evil, the process is ending.
+fn let_go(consumer: Arc<BaseConsumer<Context>>) {
+    if consumer.closed() {
+        drop(consumer);
+    } else {
+        tracing::error!("the consumer did not close and is left behind");
+        std::mem::forget(consumer);
+    }
+}
+
+fn pool_options(group: &str, options: &Options) -> PoolOptions {
+    let mut pool = PoolOptions::new(group);
+    pool.lanes = options.lanes;
+    pool.workers = options.workers;
+    // Without room for its own, the pool still takes a little, so that stopped partitions cannot stop the others.
+    pool.queue_capacity = options.queue_capacity + 512;
+    pool.max_batch = options.max_batch;
+    pool.max_attempts = options.max_attempts;
+    pool.backoff = options.backoff;
+    pool.circuit = options.circuit;
+    pool.handler_timeout = options.handler_timeout;
+    pool.on_timeout = options.on_timeout;
+    pool.when_unavailable = WhenUnavailable::Wait;
+    pool
+}

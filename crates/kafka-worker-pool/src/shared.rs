@@ -1,0 +1,159 @@
+//! What the pool's threads and its handles share: the status in the making, the counters of the report, and the ways to call each other.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rdkafka_ext::QueueHandle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::errors::PoolError;
+use crate::record::TopicPartition;
+use crate::report::{CircuitState, Phase};
+
+/// How a pool ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending {
+    /// After a stop; the last commit's failure, if it failed.
+    Stopped { commit_failure: Option<String> },
+    /// By itself.
+    Failed(PoolError),
+}
+
+/// What is asked of the data thread.
+pub(crate) enum Command {
+    Assign { partitions: Vec<(TopicPartition, Begin)>, ack: SyncSender<()> },
+    Revoke { partitions: Vec<TopicPartition>, is_lost: bool, deadline: Instant, ack: SyncSender<()> },
+    Stop { deadline: Instant, ack: SyncSender<()> },
+    Release(Option<TopicPartition>),
+    Quit,
+}
+
+/// Where an assigned partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// At a position somebody kept.
+    Kept(i64),
+    /// Nobody kept a position: `Options::start` decides.
+    Fresh,
+    /// Nobody could be asked: librdkafka asks Kafka for a commit, and reports it when there is none.
+    Unknown,
+}
+
+/// A partition whose position the broker does not have, to be started anew by the event thread.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    pub(crate) partition: TopicPartition,
+    pub(crate) had: Begin,
+}
+
+/// The parts of the status that change together.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    pub(crate) phase: Phase,
+    pub(crate) protocol: &'static str,
+    pub(crate) assigned: Vec<TopicPartition>,
+    pub(crate) missing_topics: Vec<String>,
+    pub(crate) held: Vec<HeldSince>,
+    pub(crate) circuit: CircuitState,
+    pub(crate) circuit_cause: Option<String>,
+    pub(crate) oldest: Option<Instant>,
+    pub(crate) last_error: Option<(&'static str, String)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct HeldSince {
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: i64,
+    pub(crate) cause: String,
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) handled: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) undone: AtomicU64,
+    pub(crate) assignments: AtomicU64,
+    pub(crate) in_flight: AtomicUsize,
+    /// -1: not known.
+    pub(crate) lag: AtomicI64,
+}
+
+/// One pool's common ground.
+pub(crate) struct Shared {
+    board: Mutex<Board>,
+    pub(crate) counters: Counters,
+    pub(crate) is_paused: AtomicBool,
+    pub(crate) stop_asked: AtomicBool,
+    commands: Sender<Command>,
+    pub(crate) queue: OnceLock<QueueHandle>,
+    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) ending: watch::Sender<Option<Ending>>,
+    failure: OnceLock<PoolError>,
+}
+
+impl Shared {
+    pub(crate) fn new(commands: Sender<Command>) -> Self {
+        let counters = Counters::default();
+        counters.lag.store(-1, Ordering::Relaxed);
+        Self {
+            board: Mutex::default(),
+            counters,
+            is_paused: AtomicBool::new(false),
+            stop_asked: AtomicBool::new(false),
+            commands,
+            queue: OnceLock::new(),
+            phase: watch::Sender::new(Phase::Connecting),
+            ending: watch::Sender::new(None),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The pool cannot go on; the event thread ends it. The first failure counts.
+    pub(crate) fn fail(&self, error: PoolError) {
+        tracing::error!(%error, "the pool ends");
+        self.failure.set(error).ok();
+    }
+
+    pub(crate) fn failure(&self) -> Option<PoolError> {
+        self.failure.get().cloned()
+    }
+
+    /// Shows an error until its source has success.
+    pub(crate) fn set_error(&self, source: &'static str, error: &str) {
+        self.board().last_error = Some((source, error.to_owned()));
+    }
+
+    /// Success of a source: its error is shown no longer.
+    pub(crate) fn clear_error(&self, source: &'static str) {
+        let mut board = self.board();
+        if board.last_error.as_ref().is_some_and(|(shown, _)| *shown == source) {
+            board.last_error = None;
+        }
+    }
+
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.board().phase = phase;
+        self.phase.send_replace(phase);
+    }
+
+    /// Asks the data thread and wakes it. False if it has ended.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        if let Some(queue) = self.queue.get() {
+            queue.yield_now();
+        }
+        sent
+    }
+
+    pub(crate) fn should_stop(&self) -> bool {
+        self.stop_asked.load(Ordering::Acquire)
+    }
+}

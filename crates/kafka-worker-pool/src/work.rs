@@ -1,0 +1,103 @@
+//! The engine's side of the pool: hands records to the user's handler, letters to the sink, and news to the data thread. Runs on lanes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use tracing::Instrument;
+use worker_pool::{Finished, GaveUp, HandlerError, Tag, Work};
+
+use crate::handler::{BoxError, Handler};
+use crate::letters::{DeadLetter, DeadLetterSink};
+use crate::record::Record;
+
+/// What lanes tell the data thread. The channel is bounded by the records in flight.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// These records are over.
+    Done(Vec<Done>),
+    /// This record waits for a release.
+    Held { tag: Tag, cause: String },
+}
+
+/// A record that is over.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) tag: Tag,
+    pub(crate) is_dead_letter: bool,
+}
+
+/// A [`DeadLetterSink`] of any type.
+pub(crate) trait AnySink: Send + Sync {
+    fn store<'a>(&'a self, letter: DeadLetter<'a>) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
+}
+
+impl<S: DeadLetterSink> AnySink for S {
+    fn store<'a>(&'a self, letter: DeadLetter<'a>) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>> {
+        Box::pin(self.dead_letter(letter))
+    }
+}
+
+pub(crate) struct KafkaWork<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) sink: Arc<dyn AnySink>,
+    pub(crate) group: Arc<str>,
+    pub(crate) news: Sender<News>,
+}
+
+impl<H: Handler> Work<Record> for KafkaWork<H> {
+    type Output = ();
+
+    async fn run(&self, items: &[Record], tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
+        let first = &items[0];
+        let span = tracing::info_span!(
+            "batch",
+            group = &*self.group,
+            records = items.len(),
+            topic = &*first.topic,
+            partition = first.partition,
+            offset = first.offset,
+            attempt = tags[0].attempts + 1,
+            traceparent = first.headers.get("traceparent").and_then(|trace| std::str::from_utf8(trace).ok()),
+        );
+        self.handler.handle(items).instrument(span).await?;
+        // A Vec of units takes no memory.
+        Ok(vec![(); items.len()])
+    }
+
+    async fn give_up(&self, item: &Record, gave_up: &GaveUp) -> Result<(), BoxError> {
+        let letter = DeadLetter { record: item, group: &self.group, cause: &gave_up.cause, attempts: gave_up.attempts };
+        self.sink.store(letter).await?;
+        tracing::warn!(
+            group = &*self.group,
+            topic = &*item.topic,
+            partition = item.partition,
+            offset = item.offset,
+            attempts = gave_up.attempts,
+            cause = gave_up.cause,
+            "a record became a dead letter"
+        );
+        Ok(())
+    }
+
+    fn finished(&self, jobs: Vec<Finished<Record, ()>>) {
+        let done = jobs.into_iter().map(|job| Done { tag: job.tag, is_dead_letter: job.result.is_err() }).collect();
+        self.tell(News::Done(done));
+    }
+
+    fn held(&self, tag: Tag, cause: String) {
+        self.tell(News::Held { tag, cause });
+    }
+}
+
+impl<H> KafkaWork<H> {
+    fn tell(&self, news: News) {
+        if self.news.send(news).is_err() {
+            tracing::debug!(
+                group = &*self.group,
+                "news after the data thread has ended: the records will be read again"
+            );
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Brokers to test against, records to send, and a handler that remembers what it saw.
+#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kafka_worker_pool::{Builder, GroupProtocol, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Record};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers as _, Message};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka_ext::{EmbeddedBroker, EmbeddedOptions};
+
+/// Runs a scenario on the embedded broker and, if `KAFKA_BROKERS` names one, on a real Kafka; on both group protocols.
+#[macro_export]
+macro_rules! on_all_brokers {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use kafka_worker_pool::GroupProtocol;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded_broker_classic() {
+                super::$scenario($crate::common::Broker::embedded(GroupProtocol::Classic)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded_broker_consumer() {
+                super::$scenario($crate::common::Broker::embedded(GroupProtocol::Consumer)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn real_kafka_classic() {
+                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Classic) {
+                    super::$scenario(broker).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn real_kafka_consumer() {
+                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Consumer) {
+                    super::$scenario(broker).await;
+                }
+            }
+        }
+    )+ };
+}
+
+pub struct Broker {
+    pub bootstrap: String,
+    pub embedded: Option<EmbeddedBroker>,
+    protocol: GroupProtocol,
+}
+
+impl Broker {
+    pub fn embedded(protocol: GroupProtocol) -> Self {
+        let embedded = EmbeddedBroker::start(&EmbeddedOptions::default()).unwrap();
+        Self { bootstrap: embedded.bootstrap().to_owned(), embedded: Some(embedded), protocol }
+    }
+
+    pub fn real(protocol: GroupProtocol) -> Option<Self> {
+        let Ok(bootstrap) = std::env::var("KAFKA_BROKERS") else {
+            println!("SKIPPED: KAFKA_BROKERS is not set");
+            return None;
+        };
+        Some(Self { bootstrap, embedded: None, protocol })
+    }
+
+    /// A topic of a name not used before.
+    pub async fn topic(&self, partitions: i32) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let name = format!("t-{nanos}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.create(&name, partitions).await;
+        name
+    }
+
+    pub async fn create(&self, name: &str, partitions: i32) {
+        if let Some(embedded) = &self.embedded {
+            embedded.create_topic(name, partitions).unwrap();
+            return;
+        }
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap();
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+        created[0].as_ref().unwrap();
+    }
+
+    pub fn options(&self) -> Options {
+        let mut options = Options::default();
+        options.protocol = self.protocol;
+        options.fetch_wait_max_ms = 10;
+        if self.embedded.is_some() {
+            // The embedded broker rebalances a classic group only after a session timeout.
+            options.session_timeout_ms = 2_000;
+            options.heartbeat_interval_ms = 300;
+        }
+        options.backoff.first = Duration::from_millis(5);
+        options.circuit.first = Duration::from_millis(20);
+        options
+    }
+
+    pub fn pool(&self, group: &str, topic: &str) -> Builder<()> {
+        KafkaWorkerPool::builder(&self.bootstrap, group).topics([topic]).options(self.options())
+    }
+
+    /// Sends `count` records: record `n` has key `k<n % keys>` and value `n`.
+    pub async fn send(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
+        let records = numbers.map(|number| (format!("k{}", number % keys), number.to_string()));
+        self.send_all(topic, records.collect()).await;
+    }
+
+    pub async fn send_all(&self, topic: &str, records: Vec<(String, String)>) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "1")
+            .create()
+            .unwrap();
+        let mut acks = vec![];
+        for (key, value) in &records {
+            let record = FutureRecord::to(topic).key(key).payload(value);
+            acks.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+        }
+        for ack in acks {
+            ack.await.unwrap().map_err(|(error, _)| error).unwrap();
+        }
+    }
+
+    /// All records of a topic as (key, headers), once there are `count`.
+    pub async fn read(&self, topic: &str, count: usize) -> Vec<(String, BTreeMap<String, String>)> {
+        let bootstrap = self.bootstrap.clone();
+        let topic = topic.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &bootstrap)
+                .set("group.id", format!("reader-of-{topic}"))
+                .set("auto.offset.reset", "earliest")
+                .create()
+                .unwrap();
+            let metadata = consumer.fetch_metadata(Some(&topic), Duration::from_secs(10)).unwrap();
+            let mut list = rdkafka::TopicPartitionList::new();
+            for partition in metadata.topics()[0].partitions() {
+                list.add_partition_offset(&topic, partition.id(), rdkafka::Offset::Beginning).unwrap();
+            }
+            consumer.assign(&list).unwrap();
+            let mut found = vec![];
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while found.len() < count {
+                assert!(std::time::Instant::now() < deadline, "only {} of {count} in {topic}", found.len());
+                if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+                    let message = message.unwrap();
+                    let headers = message.headers().map(|headers| {
+                        headers
+                            .iter()
+                            .map(|header| {
+                                let value = header.value.unwrap_or_default();
+                                (header.key.to_owned(), String::from_utf8_lossy(value).into_owned())
+                            })
+                            .collect()
+                    });
+                    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+                    found.push((key, headers.unwrap_or_default()));
+                }
+            }
+            found
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// One call of the handler for one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub key: String,
+    pub number: u64,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// What to answer a record, by its number and how often it was tried before.
+type Verdict = dyn Fn(u64, u32) -> Result<(), HandlerError> + Send + Sync;
+
+/// Remembers every record it applied, in order, and checks that no two of one key run at once.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    done: Mutex<Vec<Seen>>,
+    tries: Mutex<HashMap<u64, u32>>,
+    running: Mutex<HashMap<String, u64>>,
+    verdict: Box<Verdict>,
+    work: Duration,
+}
+
+impl Recorder {
+    pub fn new(work: Duration, verdict: impl Fn(u64, u32) -> Result<(), HandlerError> + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                done: Mutex::default(),
+                tries: Mutex::default(),
+                running: Mutex::default(),
+                verdict: Box::new(verdict),
+                work,
+            }),
+        }
+    }
+
+    pub fn that_succeeds() -> Self {
+        Self::new(Duration::ZERO, |_, _| Ok(()))
+    }
+
+    pub fn done(&self) -> Vec<Seen> {
+        self.inner.done.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.inner.done.lock().unwrap().len()
+    }
+
+    pub fn tries(&self, number: u64) -> u32 {
+        self.inner.tries.lock().unwrap().get(&number).copied().unwrap_or(0)
+    }
+
+    pub async fn until(&self, count: usize) {
+        eventually(&format!("{count} records done"), || self.count() >= count).await;
+    }
+}
+
+impl Handler for Recorder {
+    async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
+        let seen: Vec<Seen> = batch.iter().map(seen_of).collect();
+        for record in &seen {
+            let mut running = self.inner.running.lock().unwrap();
+            if let Some(other) = running.insert(record.key.clone(), record.number) {
+                assert!(
+                    seen.iter().any(|mine| mine.number == other),
+                    "{} runs while {other} of the same key does",
+                    record.number
+                );
+            }
+        }
+        if !self.inner.work.is_zero() {
+            tokio::time::sleep(self.inner.work).await;
+        }
+        for record in &seen {
+            self.inner.running.lock().unwrap().remove(&record.key);
+        }
+        for record in &seen {
+            let before = {
+                let mut tries = self.inner.tries.lock().unwrap();
+                let tries = tries.entry(record.number).or_default();
+                *tries += 1;
+                *tries - 1
+            };
+            (self.inner.verdict)(record.number, before)?;
+        }
+        self.inner.done.lock().unwrap().extend(seen);
+        Ok(())
+    }
+}
+
+fn seen_of(record: &Record) -> Seen {
+    let text =
+        |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+    Seen {
+        key: text(&record.key),
+        number: text(&record.value).parse().unwrap_or(u64::MAX),
+        partition: record.partition,
+        offset: record.offset,
+    }
+}
+
+/// Waits for a condition, at most 40 s.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(40);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "did not come true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits for the first assignment, at most 40 s.
+pub async fn ready(pool: &Handle) {
+    tokio::time::timeout(Duration::from_secs(40), pool.ready())
+        .await
+        .unwrap_or_else(|_| panic!("no assignment: {:?}", pool.status()))
+        .unwrap();
+}
+
+/// Each number of the range once, and each key's in rising order.
+pub fn assert_once_and_in_order(seen: &[Seen], numbers: std::ops::Range<u64>) {
+    let mut sorted: Vec<u64> = seen.iter().map(|seen| seen.number).collect();
+    sorted.sort_unstable();
+    let doubled: Vec<_> = sorted.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    assert!(doubled.is_empty(), "{} doubled, the first {:?}", doubled.len(), doubled.first());
+    let lost: Vec<_> = numbers.clone().filter(|number| sorted.binary_search(number).is_err()).collect();
+    assert!(lost.is_empty(), "{} lost, the first {:?}", lost.len(), lost.first());
+    assert_eq!(sorted.len() as u64, numbers.end - numbers.start, "records from elsewhere");
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for record in seen {
+        if let Some(before) = last.insert(&record.key, record.number) {
+            assert!(before < record.number, "{}: {} after {before}", record.key, record.number);
+        }
+    }
+}
