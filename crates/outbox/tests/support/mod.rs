@@ -69,7 +69,9 @@ impl TestDatabase {
     }
 
     async fn migrated(url: String, folder: Option<tempfile::TempDir>) -> Self {
-        let db = Database::connect(&url, &db::Options::default()).await.unwrap();
+        let mut options = db::Options::default();
+        options.transaction_timeout = std::time::Duration::from_secs(5);
+        let db = Database::connect(&url, &options).await.unwrap();
         outbox::migrate(&db, own_migrations()).await.unwrap();
         Self { db, url, _folder: folder }
     }
