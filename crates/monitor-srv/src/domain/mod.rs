@@ -1,0 +1,9 @@
+//! The rules of monitoring. Pure: no async, no SQL, no clock.
+
+pub mod check;
+pub mod dataset;
+pub mod monitoring;
+mod named;
+pub mod run;
+
+pub use named::UnknownName;

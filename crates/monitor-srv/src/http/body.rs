@@ -1,0 +1,46 @@
+//! Reads the body of a request, up to a number of bytes and within a time.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::too_large;
+
+/// Longest time a body may take to arrive: who sends nothing must not hold a place.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The bytes of a body; else the answer that refuses it.
+pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usize) -> Result<Vec<u8>, Response> {
+    let refuse = || {
+        let error = format!("{what} takes at most {limit} bytes; send less");
+        too_large(error, limit)
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(refuse());
+    }
+    let reading = async {
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| broken(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")))?;
+            if bytes.len() + chunk.len() > limit {
+                return Err(refuse());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| {
+        Err(broken(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {PATIENCE:?}; send it again")))
+    })
+}
+
+fn broken(status: StatusCode, error: String) -> Response {
+    (status, Json(json!({"error": error, "reason": "BODY_INCOMPLETE"}))).into_response()
+}

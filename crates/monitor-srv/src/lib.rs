@@ -1,0 +1,60 @@
+//! The monitor service: watches the data quality of studies while they run. Reacts to project events, answers gRPC, takes datasets and
+//! single checks over HTTP.
+
+mod api;
+mod checks;
+mod config;
+mod consequence;
+pub mod domain;
+mod http;
+mod migrations;
+mod mutation;
+mod reactions;
+mod retention;
+mod store;
+
+pub use config::{Config, MonitorArgs};
+pub use migrations::migrations;
+
+use contracts::monitor::v1::monitor_service_server::MonitorServiceServer;
+use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use tokio_util::sync::CancellationToken;
+
+use api::MonitorApi;
+use checks::Checks;
+use reactions::Reactions;
+
+/// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
+///
+/// # Errors
+/// When the database cannot be opened, or when a task failed or did not stop within the grace.
+pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let base = &config.base;
+    let db = database::open(&config).await?;
+    let mut supervisor = Supervisor::new(Config::INFO.name, &shutdown, base.shutdown.shutdown_grace);
+    let readiness = Readiness::new(supervisor.stopping());
+
+    let (checks, outcomes) = Checks::start(db.clone(), &config.monitor);
+    let service = MonitorServiceServer::new(MonitorApi::new(db.clone(), checks.claims()))
+        .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
+    let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
+    let routes = http::router(db.clone(), checks.clone(), &config.monitor);
+
+    supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
+    let (feeder, poll) = (checks.clone(), config.monitor.check_poll);
+    supervisor.spawn(Phase::Intake, "check-feeder", move |stop| feeder.feed(poll, stop));
+    let (pool, deadline) = (checks.clone(), config.pool.pool_drain_timeout);
+    supervisor.spawn(Phase::Work, "check-pool", move |stop| pool.drain(deadline, stop));
+    let (log_db, args) = (db.clone(), config.monitor.clone());
+    supervisor.spawn(Phase::Work, "retention", move |stop| retention::run(log_db, args, stop));
+    let keeper = checks.clone();
+    supervisor.spawn(Phase::Deliver, "check-claims", move |stop| keeper.keep_claims(stop));
+    supervisor.spawn(Phase::Deliver, "check-results", move |stop| checks.collect(outcomes, stop));
+    let (watched_db, component) = (db.clone(), readiness.component("database"));
+    supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
+    supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, routes, stop));
+
+    let stopped = supervisor.run().await;
+    db.close().await;
+    Ok(stopped?)
+}
