@@ -18,10 +18,14 @@ const DEADLINE: Duration = Duration::from_secs(20 * 60);
 const REST_OF_OUTPUT: Duration = Duration::from_secs(5);
 
 /// Runs the executable with what `cargo test` gives it, and with what the tests themselves look for.
-pub(crate) fn executable(test: &TestExecutable, environment: &[(String, String)], filters: &[String]) -> Result<Tally> {
+pub(crate) fn executable(
+    test: &TestExecutable,
+    environment: &[(String, String)],
+    filter: Option<&str>,
+) -> Result<Tally> {
     let mut command = Command::new(&test.path);
     command
-        .args(filters)
+        .args(filter)
         // Captured output would hide what a passing test says about its skip.
         .arg("--nocapture")
         .current_dir(&test.manifest_dir)

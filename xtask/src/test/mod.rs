@@ -26,13 +26,13 @@ pub(crate) struct Options {
     /// Only the tests of this package; may be repeated.
     #[arg(long = "package", short = 'p', value_name = "NAME")]
     packages: Vec<String>,
-    /// Only tests whose name contains one of these.
-    filters: Vec<String>,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
 }
 
 impl Options {
     fn is_everything(&self) -> bool {
-        self.packages.is_empty() && self.filters.is_empty()
+        self.packages.is_empty() && self.filter.is_none()
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut total = Tally::default();
     for test in &built.tests {
         println!("\n== {} {}", test.package, test.target);
-        total += execute::executable(test, &environment, &options.filters)?;
+        total += execute::executable(test, &environment, options.filter.as_deref())?;
     }
     if options.is_everything() {
         println!("\n== documentation");
@@ -80,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("xtask: {} skipped where CI=true, which is a failure", total.skipped);
     }
     if total.passed + total.failed + total.skipped == 0 {
-        bail!("no test matches {:?}", options.filters);
+        bail!("no test matches {:?}", options.filter.as_deref().unwrap_or_default());
     }
     println!("\n{total}");
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
