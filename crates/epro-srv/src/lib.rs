@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use contracts::epro::v1::epro_service_server::EproServiceServer;
-use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use worker_pool::{Intake, IntakeOptions, OnTimeout};
@@ -31,6 +31,7 @@ use worker_pool::{Intake, IntakeOptions, OnTimeout};
 use api::EproApi;
 use mutations::Mutations;
 use pusher::Pusher;
+use reactions::Reactions;
 use submissions::{CommitResponses, Job, Outcome};
 use webhook::Webhook;
 
@@ -60,6 +61,11 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
         .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
     let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
     supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
+
+    let group = Config::INFO.name;
+    let consumer = Consumer { group, base, pool: &config.pool, db: &db, readiness: &readiness };
+    consumer.spawn(&mut supervisor, Reactions::new(push.channel()))?;
+    relay::spawn(&mut supervisor, base, &db, &readiness)?;
 
     let grace = base.shutdown.shutdown_grace;
     supervisor.spawn(Phase::Work, "responses", move |stop| drain(intake, grace, stop));

@@ -24,20 +24,20 @@ const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// How pushes are sent.
 #[derive(Debug, Clone)]
-pub struct PushOptions {
+pub(crate) struct PushOptions {
     /// How often the database is looked at; a wake looks at once.
-    pub poll_interval: Duration,
+    pub(crate) poll_interval: Duration,
     /// Webhook pushes under way at once.
-    pub concurrency: u32,
+    pub(crate) concurrency: u32,
     /// How long a push belongs to the instance that took it; must exceed the webhook's timeout.
-    pub lease: Duration,
+    pub(crate) lease: Duration,
     /// When a failed push is tried again.
-    pub retry: RetryPolicy,
+    pub(crate) retry: RetryPolicy,
 }
 
 /// Sends what is due.
 #[derive(Debug)]
-pub struct Pusher {
+pub(crate) struct Pusher {
     db: Database,
     webhook: Option<Webhook>,
     options: PushOptions,
@@ -48,7 +48,7 @@ pub struct Pusher {
 impl Pusher {
     /// Without a webhook only the recording channel is served.
     #[must_use]
-    pub fn new(db: Database, webhook: Option<Webhook>, options: PushOptions, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(db: Database, webhook: Option<Webhook>, options: PushOptions, wake: Arc<Notify>) -> Self {
         Self { db, webhook, options, wake, owner: Uuid::new_v4() }
     }
 
@@ -56,7 +56,7 @@ impl Pusher {
     ///
     /// # Errors
     /// None: while the database is away it waits.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
             let wait = match self.round().await {
                 Ok(0) => self.options.poll_interval,
@@ -79,7 +79,7 @@ impl Pusher {
     ///
     /// # Errors
     /// The database's.
-    pub async fn round(&self) -> Result<usize, DbErr> {
+    pub(crate) async fn round(&self) -> Result<usize, DbErr> {
         let mut taken = self.record().await?;
         if let Some(webhook) = &self.webhook {
             taken += self.post(webhook).await?;

@@ -1,12 +1,12 @@
 //! SQL of the questionnaires, the same text on both databases. Knows tables; must not decide anything.
 
-pub mod assignment;
-pub mod campaign;
-pub mod notification;
-pub mod push;
-pub mod response;
-pub mod schedule;
-pub mod subject;
+pub(crate) mod assignment;
+pub(crate) mod campaign;
+pub(crate) mod notification;
+pub(crate) mod push;
+pub(crate) mod response;
+pub(crate) mod schedule;
+pub(crate) mod subject;
 
 use std::fmt::Display;
 use std::str::FromStr;

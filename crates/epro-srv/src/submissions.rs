@@ -24,17 +24,17 @@ const SCHEDULES_KEPT: usize = 256;
 
 /// One submission on its way to the database.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub(crate) struct Job {
     /// The study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// The client's id.
-    pub submission_id: SubmissionId,
+    pub(crate) submission_id: SubmissionId,
     /// The assignment that is answered.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who answers what.
-    pub submission: Submission,
+    pub(crate) submission: Submission,
     /// Hash of the request.
-    pub body_hash: Vec<u8>,
+    pub(crate) body_hash: Vec<u8>,
 }
 
 impl Job {
@@ -45,7 +45,7 @@ impl Job {
 
 /// Why a submission was not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotStored {
+pub(crate) enum NotStored {
     /// The study has no such assignment.
     UnknownAssignment,
     /// The submission id came before with another body.
@@ -55,13 +55,13 @@ pub enum NotStored {
 }
 
 /// How a submission ended: stored now, or stored before with the same body, or refused.
-pub type Outcome = Result<Receipt, NotStored>;
+pub(crate) type Outcome = Result<Receipt, NotStored>;
 
 type Schedules = HashMap<(ProjectId, i64), Arc<Schedule>>;
 
 /// The intake's handler.
 #[derive(Debug, Clone)]
-pub struct CommitResponses {
+pub(crate) struct CommitResponses {
     db: Database,
     schedules: Arc<Mutex<Schedules>>,
 }
@@ -69,7 +69,7 @@ pub struct CommitResponses {
 impl CommitResponses {
     /// Stores into `db`.
     #[must_use]
-    pub fn new(db: Database) -> Self {
+    pub(crate) fn new(db: Database) -> Self {
         Self { db, schedules: Arc::default() }
     }
 }

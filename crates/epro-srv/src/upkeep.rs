@@ -17,7 +17,7 @@ const STUDIES_AT_ONCE: i64 = 100;
 ///
 /// # Errors
 /// None: what cannot be done now is done in the next round.
-pub async fn close_windows(db: Database, every: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn close_windows(db: Database, every: Duration, stop: CancellationToken) -> anyhow::Result<()> {
     let mut rounds = rounds(every);
     while stop.run_until_cancelled(rounds.tick()).await.is_some() {
         // What a round has committed stays, so it may be cut off between two of its transactions.
@@ -34,7 +34,7 @@ pub async fn close_windows(db: Database, every: Duration, stop: CancellationToke
 ///
 /// # Errors
 /// None: what cannot be done now is done in the next round.
-pub async fn forget_requests(
+pub(crate) async fn forget_requests(
     db: Database,
     every: Duration,
     keep: Duration,
@@ -61,7 +61,7 @@ fn rounds(every: Duration) -> Interval {
 ///
 /// # Errors
 /// The database's.
-pub async fn miss_what_closed(db: &Database, today: Date) -> Result<u64, DbErr> {
+pub(crate) async fn miss_what_closed(db: &Database, today: Date) -> Result<u64, DbErr> {
     let mut missed = 0;
     loop {
         let studies = assignment::studies_to_close(db.reader(), today, STUDIES_AT_ONCE).await?;

@@ -13,7 +13,7 @@ const MAX_CAUSE_CHARS: usize = 500;
 
 /// Where pushes are posted.
 #[derive(Debug, Clone)]
-pub struct Webhook {
+pub(crate) struct Webhook {
     client: reqwest::Client,
     url: reqwest::Url,
 }
@@ -21,11 +21,11 @@ pub struct Webhook {
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct SendError {
+pub(crate) struct SendError {
     /// Whether another attempt may go well.
-    pub failure: Failure,
+    pub(crate) failure: Failure,
     /// What happened.
-    pub cause: String,
+    pub(crate) cause: String,
 }
 
 /// What the receiver gets as JSON.
@@ -49,7 +49,7 @@ impl Webhook {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(url: reqwest::Url, timeout: Duration) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(url: reqwest::Url, timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
@@ -62,7 +62,7 @@ impl Webhook {
     ///
     /// # Errors
     /// What happened, and whether another attempt may go well.
-    pub async fn send(&self, push: &Leased) -> Result<(), SendError> {
+    pub(crate) async fn send(&self, push: &Leased) -> Result<(), SendError> {
         let body = Body {
             notification_id: push.id.to_string(),
             kind: push.kind.as_str(),

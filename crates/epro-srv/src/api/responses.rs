@@ -37,7 +37,7 @@ pub(super) async fn submit(intake: &Intake<Job, Outcome>, job: Job) -> Result<pr
             submission_id.as_str(),
             "it came with another body; send a new submission_id for a new response",
         )),
-        Err(NotStored::Refused(refusal)) => Err(refused(refusal, study.as_str(), &assignment_id.to_string())),
+        Err(NotStored::Refused(refusal)) => Err(refused(&refusal, study.as_str(), &assignment_id.to_string())),
     }
 }
 
@@ -64,9 +64,9 @@ fn not_done(error: &JobError) -> ApiError {
     }
 }
 
-fn refused(refusal: Refusal, study: &str, assignment_id: &str) -> ApiError {
+fn refused(refusal: &Refusal, study: &str, assignment_id: &str) -> ApiError {
     let message = refusal.to_string();
-    let (kind, subject) = match &refusal {
+    let (kind, subject) = match refusal {
         Refusal::Invalid(violations) => return requests::violations(violations).into(),
         Refusal::CampaignNotActive(_) => ("CAMPAIGN_STATE", study),
         Refusal::AssignmentNotOpen(_) => ("ASSIGNMENT_STATE", assignment_id),

@@ -13,41 +13,41 @@ use crate::domain::submission::AssignmentState;
 
 /// A row to write.
 #[derive(Debug, Clone)]
-pub struct NewAssignment {
+pub(crate) struct NewAssignment {
     /// Unique id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// Who is asked.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// Their site.
-    pub site_id: String,
+    pub(crate) site_id: String,
     /// The visit.
-    pub visit_id: String,
+    pub(crate) visit_id: String,
     /// The instrument.
-    pub instrument_id: String,
+    pub(crate) instrument_id: String,
     /// Open, or missed from the start.
-    pub state: AssignmentState,
+    pub(crate) state: AssignmentState,
     /// Its days.
-    pub window: Window,
+    pub(crate) window: Window,
 }
 
 /// What the assignments of one generation have in common.
 #[derive(Debug, Clone)]
-pub struct Cause {
+pub(crate) struct Cause {
     /// The study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// Version of the schedule.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// The event that started the study.
-    pub event_id: String,
+    pub(crate) event_id: String,
     /// Now.
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
 }
 
 /// Writes assignments.
 ///
 /// # Errors
 /// The database's; a unique violation for a double.
-pub async fn insert(tx: &Tx, cause: &Cause, assignments: &[NewAssignment]) -> Result<(), DbErr> {
+pub(crate) async fn insert(tx: &Tx, cause: &Cause, assignments: &[NewAssignment]) -> Result<(), DbErr> {
     for chunk in assignments.chunks(INSERT_CHUNK) {
         let sql = format!(
             "INSERT INTO assignment (id, study_id, subject_id, site_id, visit_id, instrument_id, schedule_version, state,
@@ -80,7 +80,7 @@ pub async fn insert(tx: &Tx, cause: &Cause, assignments: &[NewAssignment]) -> Re
 ///
 /// # Errors
 /// The database's.
-pub async fn asked(
+pub(crate) async fn asked(
     tx: &Tx,
     study: &ProjectId,
     subject_ids: &[&str],
@@ -103,7 +103,7 @@ pub async fn asked(
 ///
 /// # Errors
 /// The database's.
-pub async fn cancel_future(tx: &Tx, study: &ProjectId, today: Date) -> Result<u64, DbErr> {
+pub(crate) async fn cancel_future(tx: &Tx, study: &ProjectId, today: Date) -> Result<u64, DbErr> {
     let sql =
         "UPDATE assignment SET state = 'CANCELLED' WHERE study_id = $1 AND state = 'OPEN' AND window_opens_on > $2";
     db::exec(tx, sql, [study.as_str().into(), today.into()]).await
@@ -113,7 +113,7 @@ pub async fn cancel_future(tx: &Tx, study: &ProjectId, today: Date) -> Result<u6
 ///
 /// # Errors
 /// The database's.
-pub async fn cancel_open(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
+pub(crate) async fn cancel_open(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
     let sql = "UPDATE assignment SET state = 'CANCELLED' WHERE study_id = $1 AND state = 'OPEN'";
     db::exec(tx, sql, [study.as_str().into()]).await
 }
@@ -122,7 +122,7 @@ pub async fn cancel_open(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn miss_closed(tx: &Tx, study: &ProjectId, today: Date) -> Result<u64, DbErr> {
+pub(crate) async fn miss_closed(tx: &Tx, study: &ProjectId, today: Date) -> Result<u64, DbErr> {
     let sql = "UPDATE assignment SET state = 'MISSED' WHERE study_id = $1 AND state = 'OPEN' AND window_closes_on < $2";
     db::exec(tx, sql, [study.as_str().into(), today.into()]).await
 }
@@ -131,7 +131,11 @@ pub async fn miss_closed(tx: &Tx, study: &ProjectId, today: Date) -> Result<u64,
 ///
 /// # Errors
 /// The database's.
-pub async fn studies_to_close<C: ConnectionTrait>(conn: &C, today: Date, limit: i64) -> Result<Vec<ProjectId>, DbErr> {
+pub(crate) async fn studies_to_close<C: ConnectionTrait>(
+    conn: &C,
+    today: Date,
+    limit: i64,
+) -> Result<Vec<ProjectId>, DbErr> {
     let sql = "SELECT DISTINCT study_id FROM assignment WHERE state = 'OPEN' AND window_closes_on < $1 LIMIT $2";
     let rows = db::query_all(conn, sql, [today.into(), limit.into()]).await?;
     rows.iter().map(|row| parsed(row, "study_id")).collect()
@@ -141,7 +145,7 @@ pub async fn studies_to_close<C: ConnectionTrait>(conn: &C, today: Date, limit: 
 ///
 /// # Errors
 /// The database's.
-pub async fn complete(tx: &Tx, ids: &[Uuid], now: OffsetDateTime) -> Result<(), DbErr> {
+pub(crate) async fn complete(tx: &Tx, ids: &[Uuid], now: OffsetDateTime) -> Result<(), DbErr> {
     let sql = format!(
         "UPDATE assignment SET state = 'COMPLETED', completed_at = $1 WHERE id IN ({})",
         db::list(2, ids.len())
@@ -152,31 +156,31 @@ pub async fn complete(tx: &Tx, ids: &[Uuid], now: OffsetDateTime) -> Result<(), 
 
 /// An assignment as stored.
 #[derive(Debug, Clone)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// Unique id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// Who is asked.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// Their site.
-    pub site_id: String,
+    pub(crate) site_id: String,
     /// The visit.
-    pub visit_id: String,
+    pub(crate) visit_id: String,
     /// The instrument.
-    pub instrument_id: String,
+    pub(crate) instrument_id: String,
     /// Version of the schedule it was generated from.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// Where it is.
-    pub state: AssignmentState,
+    pub(crate) state: AssignmentState,
     /// Its days.
-    pub window: Window,
+    pub(crate) window: Window,
     /// The event that caused it.
-    pub event_id: String,
+    pub(crate) event_id: String,
     /// When it was generated.
-    pub created_at: OffsetDateTime,
+    pub(crate) created_at: OffsetDateTime,
     /// When it was answered.
-    pub completed_at: Option<OffsetDateTime>,
+    pub(crate) completed_at: Option<OffsetDateTime>,
 }
 
 const COLUMNS: &str =
@@ -208,7 +212,7 @@ fn of(row: &QueryResult) -> Result<Assignment, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn lock(tx: &Tx, ids: &BTreeSet<Uuid>) -> Result<HashMap<Uuid, Assignment>, DbErr> {
+pub(crate) async fn lock(tx: &Tx, ids: &BTreeSet<Uuid>) -> Result<HashMap<Uuid, Assignment>, DbErr> {
     let sql = format!(
         "SELECT {COLUMNS} FROM assignment WHERE id IN ({}) ORDER BY id{}",
         db::list(1, ids.len()),
@@ -220,20 +224,20 @@ pub async fn lock(tx: &Tx, ids: &BTreeSet<Uuid>) -> Result<HashMap<Uuid, Assignm
 
 /// Which assignments a reader wants.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Of this study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// Of this subject only.
-    pub subject_id: Option<String>,
+    pub(crate) subject_id: Option<String>,
     /// In this state only.
-    pub state: Option<AssignmentState>,
+    pub(crate) state: Option<AssignmentState>,
 }
 
 /// Up to `limit` assignments after an id, in the order of ids.
 ///
 /// # Errors
 /// The database's.
-pub async fn list<C: ConnectionTrait>(
+pub(crate) async fn list<C: ConnectionTrait>(
     conn: &C,
     filter: &Filter,
     after: Option<Uuid>,

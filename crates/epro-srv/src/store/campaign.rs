@@ -10,35 +10,35 @@ use super::parsed;
 use crate::domain::campaign::{Move, State};
 
 /// Most events that a read returns.
-pub const MAX_EVENTS_READ: i64 = 1_000;
+pub(crate) const MAX_EVENTS_READ: i64 = 1_000;
 
 /// The locked row of a study.
 #[derive(Debug, Clone)]
-pub struct Campaign {
+pub(crate) struct Campaign {
     /// The study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// Where it stands.
-    pub state: State,
+    pub(crate) state: State,
     /// The schedule in use; 0 while none is published.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// When the study started, and the event that said so.
-    pub start: Option<Start>,
+    pub(crate) start: Option<Start>,
 }
 
 /// The start of a study.
 #[derive(Debug, Clone)]
-pub struct Start {
+pub(crate) struct Start {
     /// When it started.
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
     /// The event that said so.
-    pub event_id: String,
+    pub(crate) event_id: String,
 }
 
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first.
 ///
 /// # Errors
 /// The database's.
-pub async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Campaign, DbErr> {
+pub(crate) async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Campaign, DbErr> {
     let sql = "INSERT INTO campaign (study_id, state, schedule_version, created_at) VALUES ($1, $2, 0, $3)
                ON CONFLICT (study_id) DO NOTHING";
     db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), now.into()]).await?;
@@ -65,7 +65,7 @@ pub async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Cam
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result<HashMap<ProjectId, State>, DbErr> {
+pub(crate) async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result<HashMap<ProjectId, State>, DbErr> {
     let suffix = match db::kind_of(tx) {
         Kind::Postgres => " FOR SHARE",
         Kind::Sqlite => "",
@@ -82,7 +82,7 @@ pub async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result<HashMa
 ///
 /// # Errors
 /// The database's.
-pub async fn apply(
+pub(crate) async fn apply(
     tx: &Tx,
     campaign: &mut Campaign,
     step: &Move,
@@ -112,7 +112,7 @@ pub async fn apply(
 ///
 /// # Errors
 /// The database's.
-pub async fn use_schedule(tx: &Tx, campaign: &mut Campaign, version: i64) -> Result<(), DbErr> {
+pub(crate) async fn use_schedule(tx: &Tx, campaign: &mut Campaign, version: i64) -> Result<(), DbErr> {
     campaign.schedule_version = version;
     let sql = "UPDATE campaign SET schedule_version = $1 WHERE study_id = $2";
     db::exec(tx, sql, [version.into(), campaign.study.as_str().into()]).await?;
@@ -121,22 +121,22 @@ pub async fn use_schedule(tx: &Tx, campaign: &mut Campaign, version: i64) -> Res
 
 /// An event that was applied.
 #[derive(Debug, Clone)]
-pub struct AppliedEvent {
+pub(crate) struct AppliedEvent {
     /// Its id.
-    pub event_id: String,
+    pub(crate) event_id: String,
     /// Its type.
-    pub event_type: String,
+    pub(crate) event_type: String,
     /// Its number; None for a plain record.
-    pub sequence: Option<i64>,
+    pub(crate) sequence: Option<i64>,
     /// When its effect was committed.
-    pub applied_at: OffsetDateTime,
+    pub(crate) applied_at: OffsetDateTime,
 }
 
 /// Notes that an event was applied.
 ///
 /// # Errors
 /// The database's.
-pub async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Result<(), DbErr> {
+pub(crate) async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Result<(), DbErr> {
     let sql = "INSERT INTO applied_event (study_id, event_id, event_type, sequence, applied_at)
                VALUES ($1, $2, $3, $4, $5)";
     let values: [Value; 5] = [
@@ -152,39 +152,39 @@ pub async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Res
 
 /// A campaign as a reader sees it.
 #[derive(Debug, Clone)]
-pub struct View {
+pub(crate) struct View {
     /// Where it stands.
-    pub state: State,
+    pub(crate) state: State,
     /// The schedule in use.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// Rows of the study.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// The event that last moved it, and when.
-    pub last_event: Option<(String, OffsetDateTime)>,
+    pub(crate) last_event: Option<(String, OffsetDateTime)>,
     /// When the study started.
-    pub started_at: Option<OffsetDateTime>,
+    pub(crate) started_at: Option<OffsetDateTime>,
     /// The newest events in the order of application.
-    pub applied_events: Vec<AppliedEvent>,
+    pub(crate) applied_events: Vec<AppliedEvent>,
 }
 
 /// How many rows a study has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Enrolled subjects.
-    pub subjects: i64,
+    pub(crate) subjects: i64,
     /// Assignments in any state.
-    pub assignments: i64,
+    pub(crate) assignments: i64,
     /// Notifications in any state.
-    pub notifications: i64,
+    pub(crate) notifications: i64,
     /// Responses.
-    pub responses: i64,
+    pub(crate) responses: i64,
 }
 
 /// Reads a campaign; None when nothing is known of the study.
 ///
 /// # Errors
 /// The database's.
-pub async fn read<C: ConnectionTrait>(conn: &C, study: &ProjectId) -> Result<Option<View>, DbErr> {
+pub(crate) async fn read<C: ConnectionTrait>(conn: &C, study: &ProjectId) -> Result<Option<View>, DbErr> {
     let sql = "SELECT state, schedule_version, started_at, last_event_id, last_event_applied_at,
                (SELECT COUNT(*) FROM subject WHERE study_id = $1) AS subjects,
                (SELECT COUNT(*) FROM assignment WHERE study_id = $1) AS assignments,

@@ -12,28 +12,28 @@ use crate::domain::push::{Channel, PushState};
 
 /// A row to write.
 #[derive(Debug, Clone)]
-pub struct NewNotification {
+pub(crate) struct NewNotification {
     /// Unique id, also the key that the channel receives.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The assignment it tells of.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who is told.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// Why.
-    pub kind: PushKind,
+    pub(crate) kind: PushKind,
     /// The way it takes.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// Where it begins.
-    pub state: PushState,
+    pub(crate) state: PushState,
     /// When it is due.
-    pub due_at: OffsetDateTime,
+    pub(crate) due_at: OffsetDateTime,
 }
 
 /// Writes notifications.
 ///
 /// # Errors
 /// The database's; a unique violation for a double.
-pub async fn insert(tx: &Tx, cause: &Cause, notifications: &[NewNotification]) -> Result<(), DbErr> {
+pub(crate) async fn insert(tx: &Tx, cause: &Cause, notifications: &[NewNotification]) -> Result<(), DbErr> {
     for chunk in notifications.chunks(INSERT_CHUNK) {
         let sql = format!(
             "INSERT INTO notification (id, study_id, assignment_id, subject_id, kind, channel, state, event_id, due_at,
@@ -67,7 +67,7 @@ pub async fn insert(tx: &Tx, cause: &Cause, notifications: &[NewNotification]) -
 ///
 /// # Errors
 /// The database's.
-pub async fn hold(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
+pub(crate) async fn hold(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
     let sql = "UPDATE notification SET state = 'HELD' WHERE study_id = $1 AND state = 'PENDING'";
     db::exec(tx, sql, [study.as_str().into()]).await
 }
@@ -77,7 +77,7 @@ pub async fn hold(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn release(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<u64, DbErr> {
+pub(crate) async fn release(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<u64, DbErr> {
     let sql = "UPDATE notification SET state = 'CANCELLED'
                WHERE study_id = $1 AND state = 'HELD' AND kind = 'REMINDER' AND due_at <= $2 AND EXISTS (
                  SELECT 1 FROM notification other
@@ -95,7 +95,7 @@ pub async fn release(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<
 ///
 /// # Errors
 /// The database's.
-pub async fn cancel_needless(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
+pub(crate) async fn cancel_needless(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
     let sql = "UPDATE notification SET state = 'CANCELLED'
                WHERE study_id = $1 AND state IN ('PENDING', 'HELD')
                AND assignment_id IN (SELECT id FROM assignment WHERE study_id = $1 AND state <> 'OPEN')";
@@ -106,7 +106,7 @@ pub async fn cancel_needless(tx: &Tx, study: &ProjectId) -> Result<u64, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn cancel_of(tx: &Tx, assignment_ids: &[Uuid]) -> Result<u64, DbErr> {
+pub(crate) async fn cancel_of(tx: &Tx, assignment_ids: &[Uuid]) -> Result<u64, DbErr> {
     let sql = format!(
         "UPDATE notification SET state = 'CANCELLED' WHERE state IN ('PENDING', 'HELD') AND assignment_id IN ({})",
         db::list(1, assignment_ids.len())
@@ -116,33 +116,33 @@ pub async fn cancel_of(tx: &Tx, assignment_ids: &[Uuid]) -> Result<u64, DbErr> {
 
 /// A notification as stored.
 #[derive(Debug, Clone)]
-pub struct Notification {
+pub(crate) struct Notification {
     /// Its place in the order of creation.
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// Unique id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The assignment it tells of.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who is told.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// Why.
-    pub kind: PushKind,
+    pub(crate) kind: PushKind,
     /// The way it takes.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// Where it is.
-    pub state: PushState,
+    pub(crate) state: PushState,
     /// The event that caused it.
-    pub event_id: String,
+    pub(crate) event_id: String,
     /// When it is due.
-    pub due_at: OffsetDateTime,
+    pub(crate) due_at: OffsetDateTime,
     /// When it was created.
-    pub created_at: OffsetDateTime,
+    pub(crate) created_at: OffsetDateTime,
     /// When the channel took it.
-    pub sent_at: Option<OffsetDateTime>,
+    pub(crate) sent_at: Option<OffsetDateTime>,
     /// Attempts so far.
-    pub attempts: i64,
+    pub(crate) attempts: i64,
     /// Why the last one failed.
-    pub last_error: String,
+    pub(crate) last_error: String,
 }
 
 fn of(row: &QueryResult) -> Result<Notification, DbErr> {
@@ -165,20 +165,20 @@ fn of(row: &QueryResult) -> Result<Notification, DbErr> {
 
 /// Which notifications a reader wants.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Of this study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// To this subject only.
-    pub subject_id: Option<String>,
+    pub(crate) subject_id: Option<String>,
     /// In this state only.
-    pub state: Option<PushState>,
+    pub(crate) state: Option<PushState>,
 }
 
 /// Up to `limit` notifications after a place, in the order of creation.
 ///
 /// # Errors
 /// The database's.
-pub async fn list<C: ConnectionTrait>(
+pub(crate) async fn list<C: ConnectionTrait>(
     conn: &C,
     filter: &Filter,
     after_seq: i64,

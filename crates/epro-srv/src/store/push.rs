@@ -10,40 +10,38 @@ use crate::domain::push::{Channel, Next};
 
 /// A push that this instance may send until its lease ends.
 #[derive(Debug, Clone)]
-pub struct Leased {
+pub(crate) struct Leased {
     /// Unique id, also the key that the channel receives.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The study.
-    pub study_id: String,
+    pub(crate) study_id: String,
     /// The assignment it tells of.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who is told.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// Why.
-    pub kind: PushKind,
-    /// When it was due.
-    pub due_at: OffsetDateTime,
+    pub(crate) kind: PushKind,
     /// Number of this attempt, from 1.
-    pub attempt: i64,
+    pub(crate) attempt: i64,
     /// The visit.
-    pub visit_id: String,
+    pub(crate) visit_id: String,
     /// The instrument to answer.
-    pub instrument_id: String,
+    pub(crate) instrument_id: String,
     /// Planned day of the answer.
-    pub due_on: Date,
+    pub(crate) due_on: Date,
     /// Last day of the answer.
-    pub window_closes_on: Date,
+    pub(crate) window_closes_on: Date,
 }
 
 /// Who holds leases, and until when.
 #[derive(Debug, Clone, Copy)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// This instance.
-    pub owner: Uuid,
+    pub(crate) owner: Uuid,
     /// Now.
-    pub now: OffsetDateTime,
+    pub(crate) now: OffsetDateTime,
     /// When others may take the push.
-    pub until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
 }
 
 fn skip_locked(tx: &Tx) -> &'static str {
@@ -57,7 +55,11 @@ fn skip_locked(tx: &Tx) -> &'static str {
 ///
 /// # Errors
 /// The database's.
-pub async fn is_any_due<C: ConnectionTrait>(conn: &C, channel: Channel, now: OffsetDateTime) -> Result<bool, DbErr> {
+pub(crate) async fn is_any_due<C: ConnectionTrait>(
+    conn: &C,
+    channel: Channel,
+    now: OffsetDateTime,
+) -> Result<bool, DbErr> {
     let sql = "SELECT 1 FROM notification WHERE state = 'PENDING' AND next_attempt_at <= $1 AND channel = $2
                AND (lease_until IS NULL OR lease_until < $1) LIMIT 1";
     Ok(db::query_one(conn, sql, [now.into(), channel.as_str().into()]).await?.is_some())
@@ -67,7 +69,7 @@ pub async fn is_any_due<C: ConnectionTrait>(conn: &C, channel: Channel, now: Off
 ///
 /// # Errors
 /// The database's.
-pub async fn record_due(tx: &Tx, now: OffsetDateTime, limit: i64) -> Result<u64, DbErr> {
+pub(crate) async fn record_due(tx: &Tx, now: OffsetDateTime, limit: i64) -> Result<u64, DbErr> {
     let sql = format!(
         "UPDATE notification SET state = 'SENT', sent_at = $1, attempts = attempts + 1 WHERE seq IN (
            SELECT seq FROM notification WHERE state = 'PENDING' AND channel = 'RECORD' AND next_attempt_at <= $1
@@ -81,7 +83,7 @@ pub async fn record_due(tx: &Tx, now: OffsetDateTime, limit: i64) -> Result<u64,
 ///
 /// # Errors
 /// The database's.
-pub async fn lease(tx: &Tx, lease: &Lease, limit: i64) -> Result<Vec<Leased>, DbErr> {
+pub(crate) async fn lease(tx: &Tx, lease: &Lease, limit: i64) -> Result<Vec<Leased>, DbErr> {
     let sql = format!(
         "UPDATE notification SET lease_owner = $1, lease_until = $2, attempts = attempts + 1 WHERE seq IN (
            SELECT seq FROM notification WHERE state = 'PENDING' AND channel = 'WEBHOOK' AND next_attempt_at <= $3
@@ -95,7 +97,7 @@ pub async fn lease(tx: &Tx, lease: &Lease, limit: i64) -> Result<Vec<Leased>, Db
     }
     let ids = rows.iter().map(|row| row.try_get::<Uuid>("", "id")).collect::<Result<Vec<_>, _>>()?;
     let sql = format!(
-        "SELECT n.id, n.study_id, n.assignment_id, n.subject_id, n.kind, n.due_at, n.attempts, a.visit_id, a.instrument_id,
+        "SELECT n.id, n.study_id, n.assignment_id, n.subject_id, n.kind, n.attempts, a.visit_id, a.instrument_id,
          a.due_on, a.window_closes_on FROM notification n JOIN assignment a ON a.id = n.assignment_id
          WHERE n.id IN ({}) ORDER BY n.seq",
         db::list(1, ids.len())
@@ -109,7 +111,6 @@ pub async fn lease(tx: &Tx, lease: &Lease, limit: i64) -> Result<Vec<Leased>, Db
                 assignment_id: row.try_get("", "assignment_id")?,
                 subject_id: row.try_get("", "subject_id")?,
                 kind: parsed(row, "kind")?,
-                due_at: row.try_get("", "due_at")?,
                 attempt: row.try_get("", "attempts")?,
                 visit_id: row.try_get("", "visit_id")?,
                 instrument_id: row.try_get("", "instrument_id")?,
@@ -124,7 +125,7 @@ pub async fn lease(tx: &Tx, lease: &Lease, limit: i64) -> Result<Vec<Leased>, Db
 ///
 /// # Errors
 /// The database's.
-pub async fn sent(db: &Database, id: Uuid, now: OffsetDateTime) -> Result<(), DbErr> {
+pub(crate) async fn sent(db: &Database, id: Uuid, now: OffsetDateTime) -> Result<(), DbErr> {
     let sql =
         "UPDATE notification SET state = 'SENT', sent_at = $1, last_error = '', lease_owner = NULL, lease_until = NULL
                WHERE id = $2 AND state <> 'SENT'";
@@ -135,7 +136,7 @@ pub async fn sent(db: &Database, id: Uuid, now: OffsetDateTime) -> Result<(), Db
 ///
 /// # Errors
 /// The database's.
-pub async fn failed(db: &Database, owner: Uuid, push: &Leased, cause: &str, next: Next) -> Result<(), DbErr> {
+pub(crate) async fn failed(db: &Database, owner: Uuid, push: &Leased, cause: &str, next: Next) -> Result<(), DbErr> {
     const MINE: &str = "WHERE id = $2 AND lease_owner = $3 AND attempts = $4 AND state <> 'SENT'";
     let mut values: Vec<Value> = vec![cause.into(), push.id.into(), owner.into(), push.attempt.into()];
     let sql = match next {

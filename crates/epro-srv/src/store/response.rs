@@ -11,45 +11,45 @@ use super::parsed;
 use crate::domain::answers::Answers;
 
 /// Study and submission id: what makes a submission one.
-pub type SubmissionKey = (String, String);
+pub(crate) type SubmissionKey = (String, String);
 
 /// A row to write.
 #[derive(Debug, Clone)]
-pub struct NewResponse {
+pub(crate) struct NewResponse {
     /// Unique id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// Study and submission id.
-    pub key: SubmissionKey,
+    pub(crate) key: SubmissionKey,
     /// The assignment that it answers.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who answered.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// The instrument.
-    pub instrument_id: String,
+    pub(crate) instrument_id: String,
     /// Version of the schedule against which it was checked.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// Answers by item id.
-    pub answers: Answers,
+    pub(crate) answers: Answers,
     /// Hash of the request.
-    pub body_hash: Vec<u8>,
+    pub(crate) body_hash: Vec<u8>,
 }
 
 /// What is needed of a stored response to answer its submission again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// Its id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// Hash of the request that it came with.
-    pub body_hash: Vec<u8>,
+    pub(crate) body_hash: Vec<u8>,
     /// When it was accepted.
-    pub accepted_at: OffsetDateTime,
+    pub(crate) accepted_at: OffsetDateTime,
 }
 
 /// The receipts of those submissions that are stored.
 ///
 /// # Errors
 /// The database's.
-pub async fn receipts(tx: &Tx, keys: &HashSet<SubmissionKey>) -> Result<HashMap<SubmissionKey, Receipt>, DbErr> {
+pub(crate) async fn receipts(tx: &Tx, keys: &HashSet<SubmissionKey>) -> Result<HashMap<SubmissionKey, Receipt>, DbErr> {
     let sql = format!(
         "SELECT study_id, submission_id, id, body_hash, accepted_at FROM response
          WHERE (study_id, submission_id) IN (VALUES {})",
@@ -75,7 +75,7 @@ pub async fn receipts(tx: &Tx, keys: &HashSet<SubmissionKey>) -> Result<HashMap<
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(tx: &Tx, responses: &[NewResponse], now: OffsetDateTime) -> Result<HashSet<Uuid>, DbErr> {
+pub(crate) async fn insert(tx: &Tx, responses: &[NewResponse], now: OffsetDateTime) -> Result<HashSet<Uuid>, DbErr> {
     let mut ordered: Vec<&NewResponse> = responses.iter().collect();
     ordered.sort_by(|one, other| one.key.cmp(&other.key));
     let sql = format!(
@@ -103,25 +103,25 @@ pub async fn insert(tx: &Tx, responses: &[NewResponse], now: OffsetDateTime) -> 
 
 /// A response as stored.
 #[derive(Debug, Clone)]
-pub struct Response {
+pub(crate) struct Response {
     /// Unique id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The study.
-    pub study: ProjectId,
+    pub(crate) study: ProjectId,
     /// The client's id of the submission.
-    pub submission_id: String,
+    pub(crate) submission_id: String,
     /// The assignment that it answers.
-    pub assignment_id: Uuid,
+    pub(crate) assignment_id: Uuid,
     /// Who answered.
-    pub subject_id: String,
+    pub(crate) subject_id: String,
     /// The instrument.
-    pub instrument_id: String,
+    pub(crate) instrument_id: String,
     /// Version of the schedule against which it was checked.
-    pub schedule_version: i64,
+    pub(crate) schedule_version: i64,
     /// Answers by item id.
-    pub answers: Answers,
+    pub(crate) answers: Answers,
     /// When it was accepted.
-    pub accepted_at: OffsetDateTime,
+    pub(crate) accepted_at: OffsetDateTime,
 }
 
 const COLUMNS: &str =
@@ -148,7 +148,7 @@ fn of(row: &QueryResult) -> Result<Response, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn read<C: ConnectionTrait>(
+pub(crate) async fn read<C: ConnectionTrait>(
     conn: &C,
     study: &ProjectId,
     submission_id: &str,
@@ -162,7 +162,7 @@ pub async fn read<C: ConnectionTrait>(
 ///
 /// # Errors
 /// The database's.
-pub async fn list<C: ConnectionTrait>(
+pub(crate) async fn list<C: ConnectionTrait>(
     conn: &C,
     study: &ProjectId,
     subject_id: Option<&str>,

@@ -10,7 +10,7 @@ use crate::domain::schedule::Schedule;
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(
+pub(crate) async fn insert(
     tx: &Tx,
     study: &ProjectId,
     version: i64,
@@ -27,7 +27,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// The database's; not found when there is no such version.
-pub async fn read(tx: &Tx, study: &ProjectId, version: i64) -> Result<Schedule, DbErr> {
+pub(crate) async fn read(tx: &Tx, study: &ProjectId, version: i64) -> Result<Schedule, DbErr> {
     let sql = "SELECT body FROM schedule WHERE study_id = $1 AND version = $2";
     let row = db::query_one(tx, sql, [study.as_str().into(), version.into()])
         .await?

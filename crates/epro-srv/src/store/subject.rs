@@ -10,7 +10,7 @@ use crate::domain::plan::Subject;
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(tx: &Tx, study: &ProjectId, subject: &Subject, now: OffsetDateTime) -> Result<bool, DbErr> {
+pub(crate) async fn insert(tx: &Tx, study: &ProjectId, subject: &Subject, now: OffsetDateTime) -> Result<bool, DbErr> {
     let sql = "INSERT INTO subject (study_id, subject_id, site_id, enrolled_on, created_at) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (study_id, subject_id) DO NOTHING";
     let values: [Value; 5] = [
@@ -27,7 +27,7 @@ pub async fn insert(tx: &Tx, study: &ProjectId, subject: &Subject, now: OffsetDa
 ///
 /// # Errors
 /// The database's.
-pub async fn page_after(tx: &Tx, study: &ProjectId, after: &str, limit: i64) -> Result<Vec<Subject>, DbErr> {
+pub(crate) async fn page_after(tx: &Tx, study: &ProjectId, after: &str, limit: i64) -> Result<Vec<Subject>, DbErr> {
     let sql = "SELECT subject_id, site_id, enrolled_on FROM subject
                WHERE study_id = $1 AND subject_id > $2 ORDER BY subject_id LIMIT $3";
     let rows = db::query_all(tx, sql, [study.as_str().into(), after.into(), limit.into()]).await?;

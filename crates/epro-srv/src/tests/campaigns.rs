@@ -13,7 +13,8 @@ on_both_databases!(
     an_enrolment_after_the_start_gets_its_assignments,
     suspending_holds_and_resuming_releases_without_doubling,
     an_end_closes_everything,
-    foreign_and_sequenced_starts_have_one_effect,
+    a_foreign_start_then_the_sequenced_one_have_one_effect,
+    a_sequenced_start_then_a_foreign_one_have_one_effect,
     a_foreign_start_reopens_nothing,
     a_new_version_takes_over_what_has_not_opened,
     a_request_id_gives_the_first_answer_again,
@@ -116,20 +117,25 @@ async fn an_end_closes_everything(database: TestDatabase) {
     refused(epro.api.publish_schedule(Request::new(request)).await, Code::FailedPrecondition);
 }
 
-async fn foreign_and_sequenced_starts_have_one_effect(database: TestDatabase) {
-    for foreign_first in [true, false] {
-        let epro = Epro::on(&database).await;
-        if epro.assignments().await.is_empty() {
-            epro.publish(schedule()).await;
-            epro.enrol("s-1").await;
-        }
-        let order = if foreign_first { [None, Some(1)] } else { [Some(2), None] };
-        for sequence in order {
-            epro.apply(event("ProjectStarted", sequence)).await.unwrap();
-        }
-        let campaign = epro.campaign().await;
-        assert_eq!((campaign.assignment_count, campaign.notification_count), (2, 4));
-    }
+async fn a_foreign_start_then_the_sequenced_one_have_one_effect(database: TestDatabase) {
+    two_starts(&database, [None, Some(1)], 2).await;
+}
+
+async fn a_sequenced_start_then_a_foreign_one_have_one_effect(database: TestDatabase) {
+    two_starts(&database, [Some(1), None], 1).await;
+}
+
+async fn two_starts(database: &TestDatabase, sequences: [Option<i64>; 2], listed: usize) {
+    let epro = Epro::on(database).await;
+    epro.publish(schedule()).await;
+    epro.enrol("s-1").await;
+    let first = event("ProjectStarted", sequences[0]);
+    let first_id = first.inbound.id.clone();
+    epro.apply(first).await.unwrap();
+    epro.apply(event("ProjectStarted", sequences[1])).await.unwrap();
+    let campaign = epro.campaign().await;
+    assert_eq!((campaign.assignment_count, campaign.notification_count), (2, 4));
+    assert_eq!((campaign.last_event_id, campaign.applied_events.len()), (first_id, listed));
 }
 
 async fn a_foreign_start_reopens_nothing(database: TestDatabase) {
