@@ -28,7 +28,7 @@ pub struct Config {
     pub push: PushArgs,
     /// The intake of responses.
     #[command(flatten)]
-    pub response: ResponseArgs,
+    pub intake: IntakeArgs,
 }
 
 /// Pushes to subjects.
@@ -64,16 +64,16 @@ pub struct PushArgs {
 /// Responses of subjects.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Responses")]
-pub struct ResponseArgs {
+pub struct IntakeArgs {
     /// Responses that may wait for their commit; more are answered RESOURCE_EXHAUSTED.
-    #[arg(long, env = "CTMS_RESPONSE_QUEUE_CAPACITY", value_name = "N", default_value_t = 256)]
-    pub response_queue_capacity: usize,
+    #[arg(long, env = "CTMS_INTAKE_CAPACITY", value_name = "N", default_value_t = 256)]
+    pub intake_capacity: usize,
     /// Most responses in one transaction.
-    #[arg(long, env = "CTMS_RESPONSE_MAX_BATCH", value_name = "N", default_value_t = 64)]
-    pub response_max_batch: usize,
+    #[arg(long, env = "CTMS_INTAKE_MAX_BATCH", value_name = "N", default_value_t = 64)]
+    pub intake_max_batch: usize,
     /// Transactions at once. One forms the largest groups; SQLite has one writer in any case.
-    #[arg(long, env = "CTMS_RESPONSE_WORKERS", value_name = "N", default_value_t = 1)]
-    pub response_workers: usize,
+    #[arg(long, env = "CTMS_INTAKE_WORKERS", value_name = "N", default_value_t = 1)]
+    pub intake_workers: usize,
     /// How long the answer to a request_id is kept: within it, a repeated request gets the first answer.
     #[arg(long, env = "CTMS_REQUEST_RETENTION", value_name = "DURATION", default_value = "720h", value_parser = parse_duration)]
     pub request_retention: Duration,
@@ -142,9 +142,9 @@ impl ServiceConfig for Config {
         for (flag, number) in [
             ("webhook-concurrency", u64::from(self.push.webhook_concurrency)),
             ("webhook-attempts", u64::from(self.push.webhook_attempts)),
-            ("response-queue-capacity", self.response.response_queue_capacity as u64),
-            ("response-max-batch", self.response.response_max_batch as u64),
-            ("response-workers", self.response.response_workers as u64),
+            ("intake-capacity", self.intake.intake_capacity as u64),
+            ("intake-max-batch", self.intake.intake_max_batch as u64),
+            ("intake-workers", self.intake.intake_workers as u64),
         ] {
             problems.refuse_zero(flag, number);
         }
@@ -154,7 +154,7 @@ impl ServiceConfig for Config {
             ("webhook-max-backoff", self.push.webhook_max_backoff),
             ("push-poll", self.push.push_poll),
             ("window-check", self.push.window_check),
-            ("request-retention", self.response.request_retention),
+            ("request-retention", self.intake.request_retention),
         ] {
             if duration.is_zero() {
                 problems.add(flag, "0 leaves no time at all", "write a duration such as 250ms or 720h");

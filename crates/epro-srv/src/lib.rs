@@ -15,7 +15,7 @@ mod tests;
 mod upkeep;
 mod webhook;
 
-pub use config::{Config, PushArgs, ResponseArgs};
+pub use config::{Config, IntakeArgs, PushArgs};
 pub use migrations::migrations;
 
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
 
     let pushes_planned = Arc::new(Notify::new());
     let mutations = Mutations::new(db.clone(), push.channel(), pushes_planned.clone());
-    let intake = intake(&config.response, CommitResponses::new(db.clone()));
+    let intake = intake(&config.intake, CommitResponses::new(db.clone()));
     let service = EproServiceServer::new(EproApi::new(db.clone(), mutations, intake.clone()))
         .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
     let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
@@ -73,7 +73,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     supervisor.spawn(Phase::Work, "pushes", |stop| pusher.run(stop));
     let (window_db, every) = (db.clone(), push.window_check);
     supervisor.spawn(Phase::Work, "windows", move |stop| upkeep::close_windows(window_db, every, stop));
-    let (log_db, keep) = (db.clone(), config.response.request_retention);
+    let (log_db, keep) = (db.clone(), config.intake.request_retention);
     supervisor
         .spawn(Phase::Work, "request-retention", move |stop| upkeep::forget_requests(log_db, FORGET_EVERY, keep, stop));
     let (watched_db, component) = (db.clone(), readiness.component("database"));
@@ -86,11 +86,11 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
 }
 
 /// The bounded intake of responses. A group owns its transaction, so it is waited for past its timeout: its outcome must be known.
-fn intake(args: &ResponseArgs, handler: CommitResponses) -> Intake<Job, Outcome> {
+fn intake(args: &IntakeArgs, handler: CommitResponses) -> Intake<Job, Outcome> {
     let mut options = IntakeOptions::new("responses");
-    options.workers = args.response_workers;
-    options.queue_capacity = args.response_queue_capacity;
-    options.max_batch = args.response_max_batch;
+    options.workers = args.intake_workers;
+    options.queue_capacity = args.intake_capacity;
+    options.max_batch = args.intake_max_batch;
     options.on_timeout = OnTimeout::Await;
     Intake::start(options, handler)
 }

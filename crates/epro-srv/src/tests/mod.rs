@@ -29,7 +29,7 @@ use crate::pusher::{PushOptions, Pusher};
 use crate::reactions::Reactions;
 use crate::submissions::{CommitResponses, Job, Outcome};
 use crate::webhook::Webhook;
-use crate::{ResponseArgs, intake, migrations};
+use crate::{IntakeArgs, intake, migrations};
 
 /// Longest wait for anything.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -95,10 +95,10 @@ impl Epro {
     }
 
     pub(super) async fn with_channel(database: &TestDatabase, channel: Channel) -> Self {
-        let args = ResponseArgs {
-            response_queue_capacity: 16,
-            response_max_batch: 8,
-            response_workers: 1,
+        let args = IntakeArgs {
+            intake_capacity: 16,
+            intake_max_batch: 8,
+            intake_workers: 1,
             request_retention: Duration::from_secs(60),
         };
         let db = Database::connect(&database.url, &db::Options::default()).await.unwrap();

@@ -9,7 +9,7 @@ use contracts::epro::v1::{AssignmentState, NotificationState};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Epro, STUDY, TestDatabase, on_both_databases, refused, schedule};
+use super::{Epro, STUDY, TestDatabase, enrolment, on_both_databases, refused, schedule};
 
 on_both_databases!(
     a_response_is_stored_and_completes_its_assignment,
@@ -19,6 +19,9 @@ on_both_databases!(
     one_submission_from_many_clients_is_stored_once,
     nothing_is_taken_while_the_study_is_suspended,
     a_caller_that_hangs_up_loses_the_answer_not_the_response,
+    without_its_database_it_is_unavailable_and_says_when_to_try_again,
+    responses_starts_and_schedules_at_once_never_deadlock,
+    long_pages_of_responses_hold_everything_once,
 );
 
 async fn started(database: &TestDatabase, subjects: usize) -> (Epro, Vec<proto::Assignment>) {
@@ -191,4 +194,71 @@ async fn a_caller_that_hangs_up_loses_the_answer_not_the_response(database: Test
         (epro.responses().await.len() == 1).then_some(())
     })
     .await;
+}
+
+async fn without_its_database_it_is_unavailable_and_says_when_to_try_again(database: TestDatabase) {
+    let (epro, due) = started(&database, 1).await;
+    epro.db.close().await;
+    let status = refused(submit(&epro, submission("sub-1", &due[0], 3.0)).await, Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
+    let status = refused(epro.api.enrol_subject(Request::new(enrolment("s-9", ""))).await, Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
+}
+
+/// Two instances take responses while the study is paused, resumed and given new schedules, and subjects are enrolled.
+async fn responses_starts_and_schedules_at_once_never_deadlock(database: TestDatabase) {
+    let (one, due) = started(&database, 60).await;
+    let other = Epro::on(&database).await;
+    let lives = async {
+        for number in 0..6 {
+            other.happens("ProjectSuspended", 2 * number + 2).await;
+            other.happens("ProjectResumed", 2 * number + 3).await;
+            other.publish(schedule()).await;
+            one.enrol(&format!("late-{number}")).await;
+        }
+    };
+    let answers = futures_util::future::join_all(due.iter().enumerate().map(async |(number, assignment)| {
+        let epro = if number % 2 == 0 { &one } else { &other };
+        let request = submission(&format!("sub-{number}"), assignment, 3.0);
+        testkit::wait_until("the response is taken", super::DEADLINE, async || {
+            match submit(epro, request.clone()).await {
+                Ok(answer) => Some(answer.response_id),
+                // Suspended just then, or full.
+                Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::ResourceExhausted) => None,
+                Err(status) => panic!("{status:?}"),
+            }
+        })
+        .await
+    }));
+    let ((), answered) = tokio::join!(lives, answers);
+    let answered: HashSet<String> = answered.into_iter().collect();
+    let stored: HashSet<String> = one.responses().await.into_iter().map(|response| response.response_id).collect();
+    assert_eq!(stored, answered);
+    let assignments = one.assignments().await;
+    let mut asked = HashSet::new();
+    for assignment in assignments.iter().filter(|assignment| assignment.state() != AssignmentState::Cancelled) {
+        assert!(asked.insert((&assignment.subject_id, &assignment.visit_id)), "asked twice: {assignment:?}");
+    }
+    assert_eq!(asked.len(), 66 * 2);
+}
+
+async fn long_pages_of_responses_hold_everything_once(database: TestDatabase) {
+    let (epro, due) = started(&database, 40).await;
+    for (number, assignment) in due.iter().enumerate() {
+        submit(&epro, submission(&format!("sub-{number:02}"), assignment, 3.0)).await.unwrap();
+    }
+    for page_size in [1, 16, 17, 40, 1_000] {
+        let (mut ids, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request =
+                proto::ListResponsesRequest { study_id: STUDY.into(), page_size, page_token, ..Default::default() };
+            let page = epro.api.list_responses(Request::new(request)).await.unwrap().into_inner();
+            ids.extend(page.responses.into_iter().map(|response| response.submission_id));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(ids, (0..40).map(|number| format!("sub-{number:02}")).collect::<Vec<_>>(), "pages of {page_size}");
+    }
 }
