@@ -75,7 +75,8 @@ impl NewEvent {
     /// Key, value and headers as Kafka counts them, roughly.
     #[must_use]
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 4).sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 4).sum();
         self.key.len() + self.payload.as_ref().map_or(0, Vec::len) + headers
     }
 
@@ -85,7 +86,11 @@ impl NewEvent {
     /// [`AppendError::TooLarge`] with the size and the limit.
     pub fn check_size(&self, max: usize) -> Result<(), AppendError> {
         let bytes = self.size();
-        if bytes > max { Err(AppendError::TooLarge { event_type: self.event_type.clone(), bytes, max }) } else { Ok(()) }
+        if bytes > max {
+            Err(AppendError::TooLarge { event_type: self.event_type.clone(), bytes, max })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -29,7 +29,11 @@ pub async fn lookup(tx: &Tx, method: &str, request_id: &str, hash: &[u8]) -> Res
     }
     let sql = "SELECT request_hash, response FROM request_log WHERE method = $1 AND request_id = $2";
     let Some(row) = db::query_one(tx, sql, [method.into(), request_id.into()]).await? else { return Ok(Lookup::Fresh) };
-    if row.try_get::<Vec<u8>>("", "request_hash")? == hash { Ok(Lookup::Replay(row.try_get("", "response")?)) } else { Ok(Lookup::Conflict) }
+    if row.try_get::<Vec<u8>>("", "request_hash")? == hash {
+        Ok(Lookup::Replay(row.try_get("", "response")?))
+    } else {
+        Ok(Lookup::Conflict)
+    }
 }
 
 /// Logs the answer of a success, in the transaction that made it so. An empty id is not logged.
@@ -40,8 +44,14 @@ pub async fn store(tx: &Tx, method: &str, request_id: &str, hash: &[u8], respons
     if request_id.is_empty() {
         return Ok(());
     }
-    let sql = "INSERT INTO request_log (method, request_id, request_hash, response, created_at) VALUES ($1, $2, $3, $4, $5)";
-    db::exec(tx, sql, [method.into(), request_id.into(), hash.to_vec().into(), response.to_vec().into(), db::now().into()]).await?;
+    let sql =
+        "INSERT INTO request_log (method, request_id, request_hash, response, created_at) VALUES ($1, $2, $3, $4, $5)";
+    db::exec(
+        tx,
+        sql,
+        [method.into(), request_id.into(), hash.to_vec().into(), response.to_vec().into(), db::now().into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -54,7 +64,11 @@ pub async fn prune(db: &Database, older_than: OffsetDateTime) -> Result<u64, DbE
                (SELECT method, request_id FROM request_log WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
     let mut pruned = 0;
     loop {
-        let chunk = db.transaction(move |tx| Box::pin(async move { db::exec(tx, sql, [older_than.into(), PRUNE_CHUNK.into()]).await })).await?;
+        let chunk = db
+            .transaction(move |tx| {
+                Box::pin(async move { db::exec(tx, sql, [older_than.into(), PRUNE_CHUNK.into()]).await })
+            })
+            .await?;
         pruned += chunk;
         if chunk == 0 {
             return Ok(pruned);

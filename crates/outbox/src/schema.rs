@@ -66,7 +66,8 @@ pub async fn migrate(db: &Database, own: Vec<Box<dyn MigrationTrait>>) -> Result
     let deadline = tokio::time::Instant::now() + MIGRATION_PATIENCE;
     loop {
         let migrator = migrator.clone();
-        let outcome = db.transaction_within(MIGRATION_PATIENCE, move |tx| Box::pin(async move { migrator.run(tx).await })).await;
+        let outcome =
+            db.transaction_within(MIGRATION_PATIENCE, move |tx| Box::pin(async move { migrator.run(tx).await })).await;
         match outcome {
             // Only a lock that another process holds is worth waiting for here; what stays broken is named at the deadline.
             Err(error) if db::is_environment(&error) && tokio::time::Instant::now() < deadline => {
@@ -83,7 +84,8 @@ pub async fn migrate(db: &Database, own: Vec<Box<dyn MigrationTrait>>) -> Result
 /// The database's.
 pub async fn pending_migrations(db: &Database, own: Vec<Box<dyn MigrationTrait>>) -> Result<Vec<String>, DbErr> {
     let migrations = Migrator::new(own).get_migration_with_status_read_only(db.reader()).await?;
-    let pending = |migration: &&sea_orm_migration::Migration| migration.status() == sea_orm_migration::MigrationStatus::Pending;
+    let pending =
+        |migration: &&sea_orm_migration::Migration| migration.status() == sea_orm_migration::MigrationStatus::Pending;
     Ok(migrations.iter().filter(pending).map(|migration| migration.name().to_owned()).collect())
 }
 
@@ -100,7 +102,10 @@ impl Migrator {
     async fn run(&self, tx: &db::Tx) -> Result<(), DbErr> {
         if db::kind_of(tx) == Kind::Postgres {
             let patience_ms = MIGRATION_PATIENCE.as_millis();
-            tx.execute_unprepared(&format!("SET LOCAL statement_timeout = {patience_ms}; SET LOCAL lock_timeout = {patience_ms}")).await?;
+            tx.execute_unprepared(&format!(
+                "SET LOCAL statement_timeout = {patience_ms}; SET LOCAL lock_timeout = {patience_ms}"
+            ))
+            .await?;
             db::exec(tx, "SELECT pg_advisory_xact_lock($1)", [ADVISORY_LOCK.into()]).await?;
         }
         let inner = tx.begin().await?;

@@ -1,4 +1,5 @@
 //! Databases, tables, the request log, positions and operations, on both kinds.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where its world is not as it should be")]
 
 mod support;
 
@@ -31,7 +32,18 @@ on_both! {
 
 async fn migrations_run_once_from_many_processes(db: Database) {
     assert!(outbox::pending_migrations(&db, own_migrations()).await.unwrap().is_empty());
-    for table in ["effect", "parked", "stream_pos", "applied", "applied_once", "dead_letter", "kafka_pos", "outbox", "relay_lease", "request_log"] {
+    for table in [
+        "effect",
+        "parked",
+        "stream_pos",
+        "applied",
+        "applied_once",
+        "dead_letter",
+        "kafka_pos",
+        "outbox",
+        "relay_lease",
+        "request_log",
+    ] {
         let cascade = if db.kind() == Kind::Postgres { " CASCADE" } else { "" };
         db::exec(db.writer(), &format!("DROP TABLE {table}{cascade}"), []).await.unwrap();
     }
@@ -81,17 +93,26 @@ async fn an_error_rolls_everything_back(db: Database) {
 
 async fn values_read_back_as_they_were_written(db: Database) {
     let types = outbox::ColumnTypes::of(db.kind());
-    let table = format!("CREATE TABLE odds (u {}, at {}, j {}, b {}, flag boolean)", types.uuid, types.instant, types.json, types.bytes);
+    let table = format!(
+        "CREATE TABLE odds (u {}, at {}, j {}, b {}, flag boolean)",
+        types.uuid, types.instant, types.json, types.bytes
+    );
     db::exec(db.writer(), &table, []).await.unwrap();
     let (uuid, at, json) = (uuid::Uuid::new_v4(), db::now(), serde_json::json!({ "a": [1, "ü"] }));
     let bytes = vec![0_u8, 255, 10];
     let sql = "INSERT INTO odds (u, at, j, b, flag) VALUES ($1, $2, $3, $4, $5)";
-    db::exec(db.writer(), sql, [uuid.into(), at.into(), json.clone().into(), bytes.clone().into(), true.into()]).await.unwrap();
-    let earlier = at - Duration::from_micros(1);
-    let row = db::query_one(db.reader(), "SELECT u, at, j, b, flag FROM odds WHERE at > $1 AND flag = $2 AND u = $3", [earlier.into(), true.into(), uuid.into()])
+    db::exec(db.writer(), sql, [uuid.into(), at.into(), json.clone().into(), bytes.clone().into(), true.into()])
         .await
-        .unwrap()
         .unwrap();
+    let earlier = at - Duration::from_micros(1);
+    let row = db::query_one(
+        db.reader(),
+        "SELECT u, at, j, b, flag FROM odds WHERE at > $1 AND flag = $2 AND u = $3",
+        [earlier.into(), true.into(), uuid.into()],
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert_eq!(row.try_get::<uuid::Uuid>("", "u").unwrap(), uuid);
     assert_eq!(row.try_get::<time::OffsetDateTime>("", "at").unwrap(), at);
     assert_eq!(row.try_get::<serde_json::Value>("", "j").unwrap(), json);
@@ -119,7 +140,8 @@ async fn a_transaction_has_a_limit(db: Database) {
 async fn a_number_is_given_once(db: Database) {
     append_all(&db, vec![event("P", 1).new_event()]).await;
     for twin in [event("P", 1).id("other"), event("P", 2).id("P-1")] {
-        let outcome = db.transaction(move |tx| Box::pin(async move { outbox::append(tx, &twin.new_event()).await })).await;
+        let outcome =
+            db.transaction(move |tx| Box::pin(async move { outbox::append(tx, &twin.new_event()).await })).await;
         let Err(AppendError::Database(error)) = outcome else { panic!("{outcome:?}") };
         assert!(db::is_unique_violation(&error) && !db::is_environment(&error), "{error}");
     }
@@ -134,11 +156,20 @@ async fn what_no_topic_takes_is_refused(db: Database) {
 async fn a_request_is_answered_once(db: Database) {
     let ask = |id: &'static str, hash: &'static [u8]| {
         let db = db.clone();
-        async move { db.transaction(move |tx| Box::pin(async move { requests::lookup(tx, "Start", id, hash).await })).await.unwrap() }
+        async move {
+            db.transaction(move |tx| Box::pin(async move { requests::lookup(tx, "Start", id, hash).await }))
+                .await
+                .unwrap()
+        }
     };
     let store = |id: &'static str| {
         let db = db.clone();
-        async move { db.transaction(move |tx| Box::pin(async move { requests::store(tx, "Start", id, b"hash", b"answer").await })).await }
+        async move {
+            db.transaction(move |tx| {
+                Box::pin(async move { requests::store(tx, "Start", id, b"hash", b"answer").await })
+            })
+            .await
+        }
     };
     assert_eq!(ask("r-1", b"hash").await, Lookup::Fresh);
     store("r-1").await.unwrap();
@@ -171,36 +202,67 @@ async fn positions_of_another_cluster_start_from_the_earliest(db: Database) {
     let gate = outbox::Gate::new(db.clone(), options, Recorder::default());
     let partition = TopicPartition::new(TOPIC, 0);
     gate.save(&[(partition.clone(), 7)]).await.unwrap();
-    assert_eq!(gate.load(std::slice::from_ref(&partition)).await.unwrap(), [(partition.clone(), Some(7))], "an embedded broker has no ids");
-    db::exec(db.writer(), "UPDATE kafka_pos SET cluster_id = 'A-real-one', topic_id = 'and-its-topic'", []).await.unwrap();
+    assert_eq!(
+        gate.load(std::slice::from_ref(&partition)).await.unwrap(),
+        [(partition.clone(), Some(7))],
+        "an embedded broker has no ids"
+    );
+    db::exec(db.writer(), "UPDATE kafka_pos SET cluster_id = 'A-real-one', topic_id = 'and-its-topic'", [])
+        .await
+        .unwrap();
     let loaded = gate.load(std::slice::from_ref(&partition)).await.unwrap();
     assert_eq!(loaded, [(partition, Some(7))], "nothing to compare with: not another cluster");
     assert_eq!(EARLIEST, -2);
 }
 
 async fn a_new_epoch_restarts_the_numbers(db: Database) {
-    db::exec(db.writer(), "CREATE TABLE project (id text PRIMARY KEY, stream_epoch bigint, event_seq bigint)", []).await.unwrap();
+    db::exec(db.writer(), "CREATE TABLE project (id text PRIMARY KEY, stream_epoch bigint, event_seq bigint)", [])
+        .await
+        .unwrap();
     db::exec(db.writer(), "INSERT INTO project VALUES ('P', 0, 7), ('Q', 9999999999, 3)", []).await.unwrap();
     let (streams, epoch) = ops::new_epoch(&db, "project").await.unwrap();
     assert_eq!(streams, 2);
     assert!(epoch > 1_700_000_000);
     let rows = db::query_all(db.reader(), "SELECT stream_epoch, event_seq FROM project ORDER BY id", []).await.unwrap();
-    let read = |at: usize| (rows[at].try_get::<i64>("", "stream_epoch").unwrap(), rows[at].try_get::<i64>("", "event_seq").unwrap());
+    let read = |at: usize| {
+        (rows[at].try_get::<i64>("", "stream_epoch").unwrap(), rows[at].try_get::<i64>("", "event_seq").unwrap())
+    };
     assert_eq!((read(0), read(1)), ((epoch, 0), (10_000_000_000, 0)), "always a later one");
 }
 
 /// One database plays all parts: what is in its outbox is what its gate reads.
 async fn an_embedded_restart_sends_again_what_was_not_applied(db: Database) {
     let (gate, recorder) = gate(&db);
-    append_all(&db, (1..=4).map(|seq| event("P", seq).new_event()).chain([event("Q", 1).new_event(), event("R", 1).new_event()]).collect()).await;
+    append_all(
+        &db,
+        (1..=4)
+            .map(|seq| event("P", seq).new_event())
+            .chain([event("Q", 1).new_event(), event("R", 1).new_event()])
+            .collect(),
+    )
+    .await;
     recorder.fail("P-3", Mood::Reject, 1);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 3).record(), event("P", 4).record(), event("R", 1).record()]).await;
+    deliver_all(
+        &gate,
+        &[
+            event("P", 1).record(),
+            event("P", 2).record(),
+            event("P", 3).record(),
+            event("P", 4).record(),
+            event("R", 1).record(),
+        ],
+    )
+    .await;
     gate.save(&[(TopicPartition::new(TOPIC, 0), 4)]).await.unwrap();
     db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [db::now().into()]).await.unwrap();
 
     let restart = ops::embedded_restart(&db, std::slice::from_ref(&db)).await.unwrap();
     assert_eq!((restart.events, restart.letters), (3, 1));
-    let again = column(&db, "SELECT event_id AS value FROM outbox WHERE published_at IS NULL AND stream_id NOT LIKE 'letter/%' ORDER BY id").await;
+    let again = column(
+        &db,
+        "SELECT event_id AS value FROM outbox WHERE published_at IS NULL AND stream_id NOT LIKE 'letter/%' ORDER BY id",
+    )
+    .await;
     assert_eq!(again, ["P-3", "P-4", "Q-1"]);
     assert_eq!(count(&db, "kafka_pos").await, 0);
     gate.handle(&[event("P", 3).record(), event("P", 4).record(), event("Q", 1).record()]).await.unwrap();
@@ -217,7 +279,8 @@ async fn concurrent_transactions_on_one_stream_leave_no_gap(db: Database) {
             tokio::spawn(async move {
                 db.transaction(|tx| {
                     Box::pin(async move {
-                        let sql = format!("SELECT event_seq FROM project WHERE id = 'P'{}", db::lock_suffix(db::kind_of(tx)));
+                        let sql =
+                            format!("SELECT event_seq FROM project WHERE id = 'P'{}", db::lock_suffix(db::kind_of(tx)));
                         let row = db::query_one(tx, &sql, []).await?.unwrap();
                         let seq = row.try_get::<i64>("", "event_seq")? + 1;
                         db::exec(tx, "UPDATE project SET event_seq = $1 WHERE id = 'P'", [seq.into()]).await?;
@@ -281,7 +344,10 @@ async fn sqlite_busy_is_the_environment() {
         }
     });
     wait.await.unwrap();
-    let busy = other.transaction(|tx| Box::pin(async move { db::exec(tx, "DELETE FROM effect", []).await })).await.unwrap_err();
+    let busy = other
+        .transaction(|tx| Box::pin(async move { db::exec(tx, "DELETE FROM effect", []).await }))
+        .await
+        .unwrap_err();
     assert!(db::is_environment(&busy), "{busy}");
     assert_eq!(count(&other, "effect").await, 0, "readers do not wait for a writer");
     release.send(()).unwrap();

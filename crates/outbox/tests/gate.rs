@@ -1,4 +1,5 @@
 //! The gate on both databases: each event applied once and in order, whatever comes twice, early, broken or in another form.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where its world is not as it should be")]
 
 mod support;
 
@@ -21,6 +22,7 @@ on_both! {
     a_malformed_record_has_a_letter_and_blocks_nothing
     a_broken_payload_under_an_envelope_blocks_its_number
     the_letter_of_an_applied_record_is_not_written
+    a_decision_about_another_letter_does_not_pass_the_number
     foreign_then_numbered_start_has_one_effect
     numbered_then_foreign_start_has_one_effect
     epochs_follow_each_other
@@ -35,7 +37,8 @@ fn letter_id(stream: &str, seq: i64) -> String {
 
 async fn a_batch_of_many_streams_is_applied_in_order(db: Database) {
     let (gate, _) = gate(&db);
-    let batch: Vec<_> = (1..=3).flat_map(|seq| ["P-1", "P-2", "P-3"].map(|stream| event(stream, seq).record())).collect();
+    let batch: Vec<_> =
+        (1..=3).flat_map(|seq| ["P-1", "P-2", "P-3"].map(|stream| event(stream, seq).record())).collect();
     gate.handle(&batch).await.unwrap();
     gate.handle(&batch).await.unwrap();
     let effects = effects(&db).await;
@@ -48,7 +51,11 @@ async fn a_batch_of_many_streams_is_applied_in_order(db: Database) {
 
 async fn a_repeated_event_is_dropped_and_another_under_its_number_is_quarantined(db: Database) {
     let (gate, _) = gate(&db);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 2).record(), event("P", 1).record()]).await;
+    deliver_all(
+        &gate,
+        &[event("P", 1).record(), event("P", 2).record(), event("P", 2).record(), event("P", 1).record()],
+    )
+    .await;
     assert_eq!(effects(&db).await, ["P-1", "P-2"]);
     assert!(ops::open_letters(&db).await.unwrap().is_empty());
 
@@ -67,7 +74,11 @@ async fn a_repeated_event_is_dropped_and_another_under_its_number_is_quarantined
 
 async fn a_gap_parks_and_what_fills_it_drains(db: Database) {
     let (gate, _) = gate(&db);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 3).record(), event("P", 4).record(), event("P", 3).record()]).await;
+    deliver_all(
+        &gate,
+        &[event("P", 1).record(), event("P", 3).record(), event("P", 4).record(), event("P", 3).record()],
+    )
+    .await;
     assert_eq!(effects(&db).await, ["P-1"]);
     assert_eq!(count(&db, "parked").await, 2);
     let gaps = ops::gaps(&db, std::time::Duration::ZERO).await.unwrap();
@@ -94,7 +105,11 @@ async fn an_early_batch_backwards_is_applied_in_order(db: Database) {
 async fn a_rejected_event_blocks_its_stream_alone(db: Database) {
     let (gate, recorder) = gate(&db);
     recorder.fail("P-2", Mood::Reject, 1);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 3).record(), event("Q", 1).record()]).await;
+    deliver_all(
+        &gate,
+        &[event("P", 1).record(), event("P", 2).record(), event("P", 3).record(), event("Q", 1).record()],
+    )
+    .await;
     assert_eq!(effects(&db).await, ["P-1", "Q-1"]);
     deliver_all(&gate, &[event("P", 2).record(), event("P", 2).at(TOPIC, 77).record()]).await;
     assert_eq!(effects(&db).await, ["P-1", "Q-1"], "only a replay passes");
@@ -108,12 +123,17 @@ async fn a_rejected_event_blocks_its_stream_alone(db: Database) {
 async fn a_corrected_replay_goes_on_and_drains_in_order(db: Database) {
     let (gate, recorder) = gate(&db);
     recorder.fail("P-2", Mood::Reject, 1);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 3).record(), event("P", 4).record()]).await;
+    deliver_all(
+        &gate,
+        &[event("P", 1).record(), event("P", 2).record(), event("P", 3).record(), event("P", 4).record()],
+    )
+    .await;
     let replay = event("P", 2).payload(b"{\"corrected\":true}").at(TOPIC, 1).replay_of(&letter_id("P", 2));
     deliver_all(&gate, &[replay.record(), replay.record()]).await;
     assert_eq!(effects(&db).await, ["P-1", "P-2", "P-3", "P-4"]);
     assert!(ops::open_letters(&db).await.unwrap().is_empty());
-    let states = column(&db, "SELECT state || ' by ' || decided_by || ': ' || decided_why AS value FROM dead_letter").await;
+    let states =
+        column(&db, "SELECT state || ' by ' || decided_by || ': ' || decided_why AS value FROM dead_letter").await;
     assert_eq!(states, ["replayed by ada: seen to"]);
     let mail = column(&db, "SELECT event_type AS value FROM outbox ORDER BY id").await;
     assert_eq!(mail, ["DeadLetter", "DeadLetterOutcome"], "the outcome is published once");
@@ -132,7 +152,11 @@ async fn a_failing_replay_adds_an_attempt_and_stays_open(db: Database) {
     deliver(&gate, &replay(2).record()).await.unwrap();
     assert_eq!(effects(&db).await, ["P-1"]);
     let mail = column(&db, "SELECT event_type AS value FROM outbox ORDER BY id").await;
-    assert_eq!(mail, ["DeadLetter", "DeadLetter", "DeadLetterOutcome"], "the letter again with its new count, then the outcome");
+    assert_eq!(
+        mail,
+        ["DeadLetter", "DeadLetter", "DeadLetterOutcome"],
+        "the letter again with its new count, then the outcome"
+    );
 }
 
 async fn a_discard_passes_the_number(db: Database) {
@@ -165,7 +189,11 @@ async fn a_parked_record_is_tried_again_before_it_is_given_up(db: Database) {
     let (gate, recorder) = gate(&db);
     recorder.fail("P-2", Mood::Retry, 3);
     recorder.fail("Q-2", Mood::Retry, u32::MAX);
-    deliver_all(&gate, &[event("P", 2).record(), event("Q", 2).record(), event("P", 1).record(), event("Q", 1).record()]).await;
+    deliver_all(
+        &gate,
+        &[event("P", 2).record(), event("Q", 2).record(), event("P", 1).record(), event("Q", 1).record()],
+    )
+    .await;
     assert_eq!(effects(&db).await, ["P-1", "P-2", "Q-1"]);
     let letters = ops::open_letters(&db).await.unwrap();
     assert_eq!((letters.len(), letters[0].attempts), (1, 5));
@@ -212,9 +240,39 @@ async fn the_letter_of_an_applied_record_is_not_written(db: Database) {
     assert_eq!(count(&db, "outbox").await, 0);
 }
 
+async fn a_decision_about_another_letter_does_not_pass_the_number(db: Database) {
+    let (gate, recorder) = gate(&db);
+    recorder.fail("P-1", Mood::Reject, 1);
+    deliver_all(&gate, &[event("P", 1).record(), event("P", 1).id("impostor").at(TOPIC, 8).record()]).await;
+    let letters = ops::open_letters(&db).await.unwrap();
+    let quarantined = letters.iter().find(|letter| letter.state == "quarantined").unwrap();
+    let about_it = event("P", 1).id("impostor");
+    deliver_all(&gate, &[about_it.clone().replay_of(&quarantined.letter_id).record()]).await;
+    assert_eq!(effects(&db).await, [""; 0], "the number belongs to the other event");
+    deliver_all(&gate, &[about_it.skip(&quarantined.letter_id).record()]).await;
+    let letters = ops::open_letters(&db).await.unwrap();
+    assert_eq!(
+        (letters.len(), letters[0].letter_id.clone()),
+        (1, letter_id("P", 1)),
+        "only the impostor's letter is closed"
+    );
+    deliver(&gate, &event("P", 1).replay_of(&letter_id("P", 1)).record()).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-1"]);
+}
+
 async fn foreign_then_numbered_start_has_one_effect(db: Database) {
     let (gate, _) = gate(&db);
-    deliver_all(&gate, &[foreign_start("P", 1), foreign_start("P", 2), event("P", 1).record(), event("P", 2).started().record(), event("P", 3).record()]).await;
+    deliver_all(
+        &gate,
+        &[
+            foreign_start("P", 1),
+            foreign_start("P", 2),
+            event("P", 1).record(),
+            event("P", 2).started().record(),
+            event("P", 3).record(),
+        ],
+    )
+    .await;
     let effects = effects(&db).await;
     assert_eq!(effects.len(), 3, "one start and two others: {effects:?}");
     assert_eq!(&effects[1..], ["P-1", "P-3"], "the numbered start advanced the gate without an effect");
@@ -231,7 +289,16 @@ async fn numbered_then_foreign_start_has_one_effect(db: Database) {
 async fn epochs_follow_each_other(db: Database) {
     let (gate, recorder) = gate(&db);
     recorder.fail("P-2", Mood::Reject, 1);
-    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 1).epoch(7).record(), event("P", 2).epoch(7).record()]).await;
+    deliver_all(
+        &gate,
+        &[
+            event("P", 1).record(),
+            event("P", 2).record(),
+            event("P", 1).epoch(7).record(),
+            event("P", 2).epoch(7).record(),
+        ],
+    )
+    .await;
     assert_eq!(effects(&db).await, ["P-1"], "the new epoch waits for the old one's letter");
     deliver(&gate, &event("P", 2).replay_of(&letter_id("P", 2)).record()).await.unwrap();
     assert_eq!(effects(&db).await, ["P-1", "P-2", "P-1-e7", "P-2-e7"]);
@@ -261,7 +328,10 @@ async fn at_the_bound_the_gate_holds(db: Database) {
     let gate = outbox::Gate::new(db.clone(), options, Recorder::default());
     gate.handle(&[event("P", 2).record(), event("P", 3).record()]).await.unwrap();
     let refused = gate.handle(&[event("P", 4).record()]).await;
-    assert!(matches!(&refused, Err(HandlerError::Hold { cause }) if cause.to_string().contains("republish --project P")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(HandlerError::Hold { cause }) if cause.to_string().contains("republish --project P")),
+        "{refused:?}"
+    );
     assert_eq!(count(&db, "parked").await, 2);
     gate.handle(&[event("P", 1).at(RETRY, 1).record()]).await.unwrap();
     gate.handle(&[event("P", 4).record()]).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outbox::decision::{Decision, Kind, Repeated, Stream, repeated};
+use outbox::decision::{Decision, Epoch, Kind, Repeated, Stream, repeated};
 use proptest::prelude::*;
 
 const EPOCH: i64 = 0;
@@ -80,7 +80,9 @@ impl Gate {
 
     fn drain(&mut self) {
         while self.stream.drainable().is_some() {
-            let Some((&seq, (kind, event_id))) = self.parked.first_key_value() else { panic!("drainable without a parked record") };
+            let Some((&seq, (kind, event_id))) = self.parked.first_key_value() else {
+                panic!("drainable without a parked record")
+            };
             let (kind, event_id) = (*kind, event_id.clone());
             if self.stream.decide(kind, EPOCH, seq) == Decision::Park {
                 return;
@@ -152,7 +154,7 @@ proptest! {
         for seq in 1..=12 {
             step(&mut gate, Step::Deliver(seq));
         }
-        while let Some(letter) = gate.stream.epochs.get(&EPOCH).and_then(|epoch| epoch.blocked()) {
+        while let Some(letter) = gate.stream.epochs.get(&EPOCH).and_then(Epoch::blocked) {
             step(&mut gate, Step::Replay(letter));
         }
         prop_assert_eq!(gate.applied(), 12);

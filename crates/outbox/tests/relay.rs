@@ -1,4 +1,5 @@
 //! The relay on both databases against the embedded broker: everything accepted arrives, in order, whatever dies or stands in the way.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where its world is not as it should be")]
 
 mod support;
 
@@ -70,7 +71,11 @@ async fn a_commit_wakes_the_relay(db: Database) {
         latencies.push(committed.elapsed());
     }
     latencies.sort();
-    eprintln!("append to acknowledged and marked: p50 {:?}, max {:?}", latencies[latencies.len() / 2], latencies.last().unwrap());
+    eprintln!(
+        "append to acknowledged and marked: p50 {:?}, max {:?}",
+        latencies[latencies.len() / 2],
+        latencies.last().unwrap()
+    );
     relay.stop().await;
 }
 
@@ -215,7 +220,10 @@ async fn letters_and_outcomes_reach_the_dead_letter_topic(db: Database) {
     let letter = read(&broker, DLQ, 1).await.remove(0);
     let header = |name: &str| letter.headers.get(name);
     let parsed = contracts::control::Letter::from_headers(&header).unwrap();
-    assert_eq!((parsed.cause.as_str(), parsed.attempts, parsed.group.as_str(), parsed.topic.as_str()), ("the rule says no", 1, GROUP, TOPIC));
+    assert_eq!(
+        (parsed.cause.as_str(), parsed.attempts, parsed.group.as_str(), parsed.topic.as_str()),
+        ("the rule says no", 1, GROUP, TOPIC)
+    );
     assert_eq!(letter.key.as_deref(), Some(parsed.letter_id.as_bytes()));
     assert_eq!(letter.headers.get("ce_id"), Some(&b"P-1"[..]), "the record as it came");
     deliver(&gate, &event("P", 1).replay_of(&parsed.letter_id).record()).await.unwrap();

@@ -56,13 +56,25 @@ async fn open_sqlite(url: &str, options: &Options) -> Result<Opened, ConnectErro
     let remedy = "check that the path is a SQLite file you may read and write, on a local disk";
     let broken = |source: DbErr| ConnectError::Open { shown: shown.clone(), source, remedy };
 
-    let pool = || SqlitePoolOptions::new().acquire_timeout(options.acquire_timeout).test_before_acquire(false).idle_timeout(None).max_lifetime(None);
-    let writer = within(options.connect_timeout, pool().min_connections(1).max_connections(1).connect_with(settings.clone())).await.map_err(broken)?;
+    let pool = || {
+        SqlitePoolOptions::new()
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer =
+        within(options.connect_timeout, pool().min_connections(1).max_connections(1).connect_with(settings.clone()))
+            .await
+            .map_err(broken)?;
     // The folder may be writable while the file is not: only a write lock shows it.
     within(options.connect_timeout, sqlx::query("BEGIN IMMEDIATE; ROLLBACK").execute(&writer)).await.map_err(broken)?;
-    let reader = within(options.connect_timeout, pool().max_connections(options.max_connections.max(1)).connect_with(settings.pragma("query_only", "1")))
-        .await
-        .map_err(broken)?;
+    let reader = within(
+        options.connect_timeout,
+        pool().max_connections(options.max_connections.max(1)).connect_with(settings.pragma("query_only", "1")),
+    )
+    .await
+    .map_err(broken)?;
     Ok(Opened {
         kind: Kind::Sqlite,
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
@@ -73,12 +85,14 @@ async fn open_sqlite(url: &str, options: &Options) -> Result<Opened, ConnectErro
 
 fn make_folder(file: &Path) -> Result<(), ConnectError> {
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|source| ConnectError::Folder { folder: folder.display().to_string(), source })
+    std::fs::create_dir_all(folder)
+        .map_err(|source| ConnectError::Folder { folder: folder.display().to_string(), source })
 }
 
 async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectError> {
     let shown = without_password(url);
-    let parsed = PgConnectOptions::from_str(url).map_err(|error| ConnectError::Address { shown: shown.clone(), reason: error.to_string() })?;
+    let parsed = PgConnectOptions::from_str(url)
+        .map_err(|error| ConnectError::Address { shown: shown.clone(), reason: error.to_string() })?;
     let millis = |timeout: Duration| timeout.as_millis().to_string();
     let settings = parsed
         .application_name(&options.application_name)
@@ -103,7 +117,9 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectEr
             })
         });
     let remedy = "check that PostgreSQL runs at this address and that role, password and database exist";
-    let pool = within(options.connect_timeout, pool.connect_with(settings)).await.map_err(|source| ConnectError::Open { shown: shown.clone(), source, remedy })?;
+    let pool = within(options.connect_timeout, pool.connect_with(settings))
+        .await
+        .map_err(|source| ConnectError::Open { shown: shown.clone(), source, remedy })?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     Ok(Opened { kind: Kind::Postgres, writer: connection.clone(), reader: connection, shown })
 }
@@ -132,7 +148,10 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        assert_eq!(without_password("postgres://epro:se:c@ret@db:5432/epro?password=x"), "postgres://epro@db:5432/epro");
+        assert_eq!(
+            without_password("postgres://epro:se:c@ret@db:5432/epro?password=x"),
+            "postgres://epro@db:5432/epro"
+        );
         assert_eq!(without_password("postgres://db/epro"), "postgres://db/epro");
     }
 }

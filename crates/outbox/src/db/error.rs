@@ -16,7 +16,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The folder of the SQLite file cannot be created or written.
-    #[error("the folder `{folder}` cannot hold the database: {source}; choose another folder or change its permissions")]
+    #[error(
+        "the folder `{folder}` cannot hold the database: {source}; choose another folder or change its permissions"
+    )]
     Folder {
         /// The folder.
         folder: String,
@@ -41,7 +43,9 @@ pub enum ConnectError {
 pub fn is_environment(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => sqlx_is_environment(source),
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+            sqlx_is_environment(source)
+        }
         _ => false,
     }
 }

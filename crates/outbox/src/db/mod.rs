@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 pub use error::{ConnectError, environment_error, is_environment, is_unique_violation};
 pub use sea_orm::{ConnectionTrait, DatabaseTransaction as Tx, DbErr, QueryResult, Value};
 pub use sql::{exec, json_bytes, list, now, query_all, query_one, rows};
-pub(crate) use transaction::appended;
 pub use transaction::TxFuture;
+pub(crate) use transaction::appended;
 
 /// The two databases the platform runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

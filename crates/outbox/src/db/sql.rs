@@ -1,8 +1,9 @@
 //! SQL texts with `$1` placeholders that both databases take, and values that read back as they were written.
 //! It must not know any table.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
+use super::environment_error;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
@@ -24,24 +25,46 @@ fn microseconds(at: OffsetDateTime) -> OffsetDateTime {
 ///
 /// # Errors
 /// The database's.
-pub async fn exec<C: ConnectionTrait>(conn: &C, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64, DbErr> {
-    Ok(conn.execute_raw(statement(conn, sql, values)).await?.rows_affected())
+pub async fn exec<C: ConnectionTrait>(
+    conn: &C,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<u64, DbErr> {
+    Ok(answered(conn.execute_raw(statement(conn, sql, values))).await?.rows_affected())
 }
 
 /// All rows of a query. Read a column with `row.try_get::<T>("", "name")`.
 ///
 /// # Errors
 /// The database's.
-pub async fn query_all<C: ConnectionTrait>(conn: &C, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, DbErr> {
-    conn.query_all_raw(statement(conn, sql, values)).await
+pub async fn query_all<C: ConnectionTrait>(
+    conn: &C,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<QueryResult>, DbErr> {
+    answered(conn.query_all_raw(statement(conn, sql, values))).await
 }
 
 /// The first row of a query, if there is one.
 ///
 /// # Errors
 /// The database's.
-pub async fn query_one<C: ConnectionTrait>(conn: &C, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>, DbErr> {
-    conn.query_one_raw(statement(conn, sql, values)).await
+pub async fn query_one<C: ConnectionTrait>(
+    conn: &C,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<QueryResult>, DbErr> {
+    answered(conn.query_one_raw(statement(conn, sql, values))).await
+}
+
+/// The server ends statements by its own timeouts; this ends the wait for a server that is gone without a word.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+async fn answered<T>(statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    match tokio::time::timeout(ANSWER_WITHIN, statement).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(environment_error(format!("the database did not answer within {ANSWER_WITHIN:?}"))),
+    }
 }
 
 /// `$first,$first+1,…`: the inside of an `IN (…)` list.

@@ -51,7 +51,9 @@ impl Database {
             Ok(outcome) => outcome,
             Err(join) => match join.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(environment_error("the transaction ended with the runtime, its outcome is unknown").into()),
+                Err(_) => {
+                    Err(environment_error("the transaction ended with the runtime, its outcome is unknown").into())
+                }
             },
         }
     }
@@ -70,19 +72,30 @@ where
     let tx = database.inner.writer.begin_with_options(options).await.map_err(E::from)?;
     let outcome = match tokio::time::timeout(limit, body(&tx)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(environment_error(format!("a transaction took longer than {limit:?} and was rolled back")).into()),
+        Err(_) => {
+            Err(environment_error(format!("a transaction took longer than {limit:?} and was rolled back")).into())
+        }
     };
     match outcome {
         Ok(answer) => {
-            tx.commit().await.map_err(|error| E::from(commit_error(error)))?;
+            let committed = tokio::time::timeout(limit, tx.commit()).await;
+            let committed =
+                committed.unwrap_or_else(|_| Err(environment_error(format!("no answer to COMMIT within {limit:?}"))));
+            committed.map_err(|error| E::from(commit_error(error)))?;
             if APPENDED.with(Cell::get) {
                 database.wake_relay();
             }
             Ok(answer)
         }
         Err(error) => {
-            if let Err(rollback) = tx.rollback().await {
-                tracing::warn!(error = %rollback, "a rollback failed; the connection is given up and the server rolls back");
+            match tokio::time::timeout(limit, tx.rollback()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(rollback)) => {
+                    tracing::warn!(error = %rollback, "a rollback failed; the server rolls back when the connection ends");
+                }
+                Err(_) => tracing::warn!(
+                    "a rollback was not answered within {limit:?}; the server rolls back when the connection ends"
+                ),
             }
             Err(error)
         }

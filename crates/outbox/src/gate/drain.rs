@@ -51,7 +51,12 @@ pub(super) async fn drain<E: Effects>(gate: &Arc<Inner<E>>, stream_id: &str) -> 
 
 /// Decides about a parked record that failed: wait and try again, or give it up. An error of the environment goes to the pool, which waits;
 /// the delivery that follows finds the record still parked.
-async fn settle<E: Effects>(gate: &Arc<Inner<E>>, culprit: &Incoming, error: EffectError, attempts: u32) -> Result<(), HandlerError> {
+async fn settle<E: Effects>(
+    gate: &Arc<Inner<E>>,
+    culprit: &Incoming,
+    error: EffectError,
+    attempts: u32,
+) -> Result<(), HandlerError> {
     let final_cause = match error {
         EffectError::Database(error) if db::is_environment(&error) => return Err(HandlerError::unavailable(error)),
         EffectError::Reject(cause) => Some(cause),
@@ -81,7 +86,8 @@ async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32)
         let Some(epoch) = fold.streams.get(&key).drainable() else { continue };
         let mut range: Option<(i64, i64)> = None;
         for (seq, record) in parked::first(tx, &key, epoch, i64::from(limit)).await? {
-            let item = Incoming::of(&record).map_err(|malformed| DbErr::Custom(format!("a parked record does not read back: {malformed}")))?;
+            let item = Incoming::of(&record)
+                .map_err(|malformed| DbErr::Custom(format!("a parked record does not read back: {malformed}")))?;
             if matches!(fold.take(taken, &item).await?, Decision::Park) {
                 break;
             }

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use contracts::{control::{Decision as Verdict, OutcomeKind}, inbound::Inbound};
+use contracts::{
+    control::{Decision as Verdict, OutcomeKind},
+    inbound::Inbound,
+};
 
 use super::{
     decision::{Decision, Kind, Repeated, repeated},
@@ -71,7 +74,12 @@ pub(super) struct Fold<'a, E> {
 }
 
 /// Applies a batch as the pool gives it.
-pub(super) async fn batch<E: Effects>(tx: &Tx, options: &GateOptions, effects: &E, items: &[Incoming]) -> Result<Done, GateError> {
+pub(super) async fn batch<E: Effects>(
+    tx: &Tx,
+    options: &GateOptions,
+    effects: &E,
+    items: &[Incoming],
+) -> Result<Done, GateError> {
     let stream_ids = items.iter().filter_map(Incoming::inbound).map(|inbound| inbound.stream_id.as_str()).collect();
     let mut fold = Fold::begin(tx, options, effects, &stream_ids).await?;
     let mut early: Vec<&Incoming> = Vec::new();
@@ -86,7 +94,12 @@ pub(super) async fn batch<E: Effects>(tx: &Tx, options: &GateOptions, effects: &
 }
 
 impl<'a, E: Effects> Fold<'a, E> {
-    pub(super) async fn begin(tx: &'a Tx, options: &'a GateOptions, effects: &'a E, stream_ids: &BTreeSet<&str>) -> Result<Self, DbErr> {
+    pub(super) async fn begin(
+        tx: &'a Tx,
+        options: &'a GateOptions,
+        effects: &'a E,
+        stream_ids: &BTreeSet<&str>,
+    ) -> Result<Self, DbErr> {
         let streams = Streams::lock(tx, stream_ids).await?;
         Ok(Self {
             tx,
@@ -115,7 +128,15 @@ impl<'a, E: Effects> Fold<'a, E> {
             }
         };
         let epoch = number.inbound.stream_epoch;
-        let decision = self.streams.get(&key).decide(number.kind, epoch, number.seq);
+        let kind = match number.kind {
+            Kind::Replay | Kind::Skip if item.decides_its_number(&self.options.group, number) => number.kind,
+            Kind::Event | Kind::Replay => Kind::Event,
+            Kind::Skip => {
+                self.discarded(item);
+                return Ok(Decision::Void);
+            }
+        };
+        let decision = self.streams.get(&key).decide(kind, epoch, number.seq);
         match decision {
             Decision::Apply => {
                 self.effect(index, item, &number.inbound).await?;
@@ -131,7 +152,9 @@ impl<'a, E: Effects> Fold<'a, E> {
             }
             Decision::Repeat => self.repeat(item, number, &key).await?,
             Decision::Blocked => {
-                if repeated(self.streams.letter_event_id(&key, epoch, number.seq), &number.inbound.id) == Repeated::Conflict {
+                if repeated(self.streams.letter_event_id(&key, epoch, number.seq), &number.inbound.id)
+                    == Repeated::Conflict
+                {
                     self.quarantine(item, number, "the number belongs to an event that waits as a dead letter");
                 } else {
                     self.done.duplicates += 1;
@@ -225,7 +248,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         let What::Sequenced(number) = &item.what else { return Ok(()) };
         let (key, epoch) = (StreamKey::of(&number.inbound), number.inbound.stream_epoch);
         let same = |other: &&Incoming| matches!(&other.what, What::Sequenced(n) if n.seq == number.seq && n.inbound.stream_epoch == epoch && StreamKey::of(&n.inbound) == key);
-        let here = early.iter().position(|other| same(other));
+        let here = early.iter().position(same);
         let parked_id = match here.and_then(|at| early[at].inbound()) {
             Some(inbound) => Some(inbound.id.clone()),
             None if self.streams.parked(&key) > 0 => parked::event_id(self.tx, &key, epoch, number.seq).await?,
@@ -255,16 +278,24 @@ impl<'a, E: Effects> Fold<'a, E> {
             return Ok(());
         }
         let limit = self.options.max_parked_per_stream;
-        let crowded = early.iter().filter_map(|item| item.inbound()).find(|inbound| self.streams.parked(&StreamKey::of(inbound)) > limit);
+        let crowded = early
+            .iter()
+            .filter_map(|item| item.inbound())
+            .find(|inbound| self.streams.parked(&StreamKey::of(inbound)) > limit);
         if let Some(inbound) = crowded {
             let stream = inbound.stream_id.as_str();
-            return Err(GateError::Full(format!("stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`", self.options.group)));
+            return Err(GateError::Full(format!(
+                "stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`",
+                self.options.group
+            )));
         }
         let more: u64 = early.iter().map(|item| parked::size(&item.record) as u64).sum();
         let bytes = parked::totals(self.tx).await?.bytes;
         let limit = self.options.max_parked_bytes;
         if bytes + more > limit {
-            return Err(GateError::Full(format!("{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them")));
+            return Err(GateError::Full(format!(
+                "{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them"
+            )));
         }
         Ok(())
     }
@@ -287,7 +318,12 @@ impl<'a, E: Effects> Fold<'a, E> {
     }
 
     fn quarantine(&mut self, item: &Incoming, number: &Number, cause: &str) {
-        let cause = format!("event {} came as number {} of stream {}, but {cause}", number.inbound.id, number.seq, number.inbound.stream_id.as_str());
+        let cause = format!(
+            "event {} came as number {} of stream {}, but {cause}",
+            number.inbound.id,
+            number.seq,
+            number.inbound.stream_id.as_str()
+        );
         self.quarantines.push((item.clone(), number.clone(), cause));
     }
 
@@ -296,14 +332,27 @@ impl<'a, E: Effects> Fold<'a, E> {
         self.streams.save(self.tx).await?;
         let now = db::now();
         if !self.applied.is_empty() {
-            let sql = format!("INSERT INTO applied (source, stream_id, stream_epoch, stream_seq, event_id, applied_at) VALUES {}", db::rows(6, self.applied.len()));
+            let sql = format!(
+                "INSERT INTO applied (source, stream_id, stream_epoch, stream_seq, event_id, applied_at) VALUES {}",
+                db::rows(6, self.applied.len())
+            );
             let values = self.applied.drain(..).flat_map(|row| -> [Value; 6] {
-                [row.key.source.into(), row.key.stream_id.into(), row.epoch.into(), row.seq.into(), row.event_id.into(), now.into()]
+                [
+                    row.key.source.into(),
+                    row.key.stream_id.into(),
+                    row.epoch.into(),
+                    row.seq.into(),
+                    row.event_id.into(),
+                    now.into(),
+                ]
             });
             db::exec(self.tx, &sql, values).await?;
         }
         if !self.once_new.is_empty() {
-            let sql = format!("INSERT INTO applied_once (event_type, stream_id, event_id, applied_at) VALUES {}", db::rows(4, self.once_new.len()));
+            let sql = format!(
+                "INSERT INTO applied_once (event_type, stream_id, event_id, applied_at) VALUES {}",
+                db::rows(4, self.once_new.len())
+            );
             let values = self.once_new.drain(..).flat_map(|(event_type, stream_id, event_id)| -> [Value; 4] {
                 [event_type.into(), stream_id.into(), event_id.into(), now.into()]
             });
@@ -317,7 +366,14 @@ impl<'a, E: Effects> Fold<'a, E> {
         }
         for (item, number, cause) in &self.quarantines {
             let letter_id = quarantine_letter_id(group, &number.inbound, number.seq);
-            let burial = Burial { letter_id: &letter_id, record: &item.record, inbound: Some(&number.inbound), cause, attempts: 1, ground: Ground::Conflict };
+            let burial = Burial {
+                letter_id: &letter_id,
+                record: &item.record,
+                inbound: Some(&number.inbound),
+                cause,
+                attempts: 1,
+                ground: Ground::Conflict,
+            };
             letters::bury(self.tx, group, &burial).await?;
             self.done.quarantined.push(cause.clone());
         }

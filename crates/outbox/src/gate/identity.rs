@@ -51,7 +51,8 @@ impl KafkaIdentity {
 }
 
 fn ask(client: &BaseConsumer, topics: Vec<String>) -> Result<Ids, BoxError> {
-    let cluster = cluster_id(client.client(), ANSWER_WITHIN).ok_or("no broker told the id of its cluster; are the brokers reachable?")?;
+    let cluster = cluster_id(client.client(), ANSWER_WITHIN)
+        .ok_or("no broker told the id of its cluster; are the brokers reachable?")?;
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let ids = match topic_ids(client.client(), &names, ANSWER_WITHIN) {
         Ok(ids) => ids,

@@ -92,6 +92,14 @@ impl Incoming {
         }
     }
 
+    /// Whether the decision that this record carries is about the letter of its own number. Another letter's (a quarantined event's, a
+    /// malformed record's) decides nothing about the number.
+    pub(super) fn decides_its_number(&self, group: &str, number: &Number) -> bool {
+        let Inbound { source, stream_id, stream_epoch, .. } = &number.inbound;
+        let own = stream_letter_id(group, source, stream_id.as_str(), *stream_epoch, number.seq);
+        self.decision().is_some_and(|decision| decision.letter_id == own)
+    }
+
     /// The event with its payload read.
     pub(super) fn event(&self, inbound: &Inbound) -> Result<InboundEvent, Malformed> {
         let data = self.record.value.clone().unwrap_or_default();

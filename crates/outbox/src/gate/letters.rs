@@ -62,8 +62,14 @@ pub(super) async fn bury(tx: &Tx, group: &str, burial: &Burial<'_>) -> Result<Bu
     }
     let attempts = row.try_get::<i64>("", "attempts")? + i64::from(burial.attempts);
     let published: i64 = row.try_get::<i64>("", "published_seq")? + 1;
-    let sql = "UPDATE dead_letter SET attempts = $1, cause = $2, last_attempt = $3, published_seq = $4 WHERE letter_id = $5";
-    db::exec(tx, sql, [attempts.into(), burial.cause.into(), attempt.into(), published.into(), burial.letter_id.into()]).await?;
+    let sql =
+        "UPDATE dead_letter SET attempts = $1, cause = $2, last_attempt = $3, published_seq = $4 WHERE letter_id = $5";
+    db::exec(
+        tx,
+        sql,
+        [attempts.into(), burial.cause.into(), attempt.into(), published.into(), burial.letter_id.into()],
+    )
+    .await?;
     publish_attempt(tx, burial, attempts, published).await?;
     Ok(Buried::Again)
 }
@@ -125,12 +131,25 @@ async fn publish_attempt(tx: &Tx, burial: &Burial<'_>, attempts: i64, published:
             _ => {}
         }
     }
-    let event = mail(burial.letter_id, published, "DeadLetter", row.try_get("", "topic")?, row.try_get("", "payload")?, headers);
+    let event = mail(
+        burial.letter_id,
+        published,
+        "DeadLetter",
+        row.try_get("", "topic")?,
+        row.try_get("", "payload")?,
+        headers,
+    );
     insert(tx, &[event]).await
 }
 
 /// Ends a letter that is open, and tells the dead-letter topic. Does nothing when it is not open.
-pub(super) async fn close(tx: &Tx, group: &str, topic: &str, kind: OutcomeKind, decision: &Decision) -> Result<bool, DbErr> {
+pub(super) async fn close(
+    tx: &Tx,
+    group: &str,
+    topic: &str,
+    kind: OutcomeKind,
+    decision: &Decision,
+) -> Result<bool, DbErr> {
     let now = db::now();
     let sql = "UPDATE dead_letter SET state = $1, decided_by = $2, decided_why = $3, decided_at = $4, published_seq = published_seq + 1
                WHERE letter_id = $5 AND state IN ('open', 'quarantined') RETURNING published_seq";
@@ -155,7 +174,14 @@ pub(super) async fn exists(tx: &Tx, letter_id: &str) -> Result<bool, DbErr> {
     Ok(db::query_one(tx, "SELECT 1 AS one FROM dead_letter WHERE letter_id = $1", [letter_id.into()]).await?.is_some())
 }
 
-fn mail(letter_id: &str, seq: i64, event_type: &str, topic: String, payload: Option<Vec<u8>>, headers: HeaderList) -> NewEvent {
+fn mail(
+    letter_id: &str,
+    seq: i64,
+    event_type: &str,
+    topic: String,
+    payload: Option<Vec<u8>>,
+    headers: HeaderList,
+) -> NewEvent {
     NewEvent {
         event_id: mail_id(letter_id, seq),
         // Project ids hold no slash, so a letter's stream is never a project's.

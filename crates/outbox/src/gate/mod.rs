@@ -67,9 +67,12 @@ impl<E: Effects> Handler for Gate<E> {
     /// Applies a batch in one transaction, which runs on in its own task when the pool drops this future. Give the pool
     /// `OnTimeout::Await`, and a handler timeout above the database's `transaction_timeout`.
     async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
-        let items: Vec<Incoming> = batch.iter().map(Incoming::of).collect::<Result<_, _>>().map_err(HandlerError::reject)?;
+        let items: Vec<Incoming> =
+            batch.iter().map(Incoming::of).collect::<Result<_, _>>().map_err(HandlerError::reject)?;
         let inner = self.inner.clone();
-        let outcome = self.inner.db.transaction(move |tx| Box::pin(async move { fold::batch(tx, &inner.options, &inner.effects, &items).await }));
+        let outcome = self.inner.db.transaction(move |tx| {
+            Box::pin(async move { fold::batch(tx, &inner.options, &inner.effects, &items).await })
+        });
         let done = outcome.await.map_err(handler_error)?;
         self.inner.tell(&done);
         for stream_id in &done.drainable {
@@ -96,7 +99,11 @@ impl<E> Inner<E> {
         count("closed", done.closed);
         count("quarantined", done.quarantined.len() as u64);
         for cause in &done.quarantined {
-            tracing::error!(group, cause, "an event is quarantined: two events claim one number of a stream; see `ctms dlq list`");
+            tracing::error!(
+                group,
+                cause,
+                "an event is quarantined: two events claim one number of a stream; see `ctms dlq list`"
+            );
         }
         if done.stale > 0 {
             tracing::warn!(group, records = done.stale, "records of an epoch that a later one ended were dropped");
@@ -116,7 +123,9 @@ impl<E> Inner<E> {
 
 fn handler_error(error: GateError) -> HandlerError {
     match error {
-        GateError::Database(error) | GateError::Effect { error: EffectError::Database(error), .. } => database_error(error),
+        GateError::Database(error) | GateError::Effect { error: EffectError::Database(error), .. } => {
+            database_error(error)
+        }
         GateError::Effect { error: EffectError::Reject(cause), .. } => HandlerError::reject(cause),
         GateError::Effect { error: EffectError::Retry(cause), .. } => HandlerError::retry(cause),
         GateError::Full(reason) => HandlerError::hold(reason),

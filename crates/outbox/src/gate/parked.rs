@@ -66,7 +66,8 @@ pub(super) async fn insert(tx: &Tx, items: &[&Incoming]) -> Result<(), DbErr> {
 
 /// The event id parked under a number.
 pub(super) async fn event_id(tx: &Tx, key: &StreamKey, epoch: i64, seq: i64) -> Result<Option<String>, DbErr> {
-    let sql = "SELECT event_id FROM parked WHERE source = $1 AND stream_id = $2 AND stream_epoch = $3 AND stream_seq = $4";
+    let sql =
+        "SELECT event_id FROM parked WHERE source = $1 AND stream_id = $2 AND stream_epoch = $3 AND stream_seq = $4";
     let row = db::query_one(tx, sql, number(key, epoch, seq)).await?;
     row.map(|row| row.try_get("", "event_id")).transpose()
 }
@@ -75,7 +76,11 @@ pub(super) async fn event_id(tx: &Tx, key: &StreamKey, epoch: i64, seq: i64) -> 
 pub(super) async fn first(tx: &Tx, key: &StreamKey, epoch: i64, limit: i64) -> Result<Vec<(i64, Record)>, DbErr> {
     let sql = "SELECT stream_seq, record_topic, record_partition, record_offset, record_timestamp_ms, record_key, payload, headers FROM parked
                WHERE source = $1 AND stream_id = $2 AND stream_epoch = $3 ORDER BY stream_seq LIMIT $4";
-    db::query_all(tx, sql, number(key, epoch, limit)).await?.iter().map(|row| Ok((row.try_get("", "stream_seq")?, record(row)?))).collect()
+    db::query_all(tx, sql, number(key, epoch, limit))
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get("", "stream_seq")?, record(row)?)))
+        .collect()
 }
 
 /// Lets go of the records from one number to another.
@@ -106,7 +111,8 @@ fn record(row: &QueryResult) -> Result<Record, DbErr> {
     let bytes = |name: &str| row.try_get::<Option<Vec<u8>>>("", name).map(|value| value.map(Into::into));
     Ok(Record {
         topic: row.try_get::<String>("", "record_topic")?.into(),
-        partition: i32::try_from(partition).map_err(|_| DbErr::Type(format!("partition {partition} of a parked record")))?,
+        partition: i32::try_from(partition)
+            .map_err(|_| DbErr::Type(format!("partition {partition} of a parked record")))?,
         offset: row.try_get("", "record_offset")?,
         timestamp_ms: row.try_get("", "record_timestamp_ms")?,
         key: bytes("record_key")?,

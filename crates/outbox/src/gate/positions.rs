@@ -48,7 +48,10 @@ impl<E: Effects> PositionStore for Gate<E> {
             })
             .collect();
         let db = self.inner.db.clone();
-        db.transaction(move |tx| Box::pin(async move { db::exec(tx, &sql, values).await })).await.map_err(|error: DbErr| error.into()).map(|_| ())
+        db.transaction(move |tx| Box::pin(async move { db::exec(tx, &sql, values).await }))
+            .await
+            .map_err(|error: DbErr| error.into())
+            .map(|_| ())
     }
 }
 
@@ -89,12 +92,17 @@ impl Stored {
 
     fn position(&self, ids: &Ids) -> i64 {
         let topic_id = ids.topics.get(&self.topic).cloned().flatten();
-        let changed = [("cluster", &self.cluster_id, &ids.cluster), ("topic", &self.topic_id, &topic_id)]
-            .into_iter()
-            .find(|(_, stored, current)| matches!((stored, current), (Some(stored), Some(current)) if stored != current));
+        let changed =
+            [("cluster", &self.cluster_id, &ids.cluster), ("topic", &self.topic_id, &topic_id)].into_iter().find(
+                |(_, stored, current)| matches!((stored, current), (Some(stored), Some(current)) if stored != current),
+            );
         let Some((what, stored, current)) = changed else { return self.next_offset };
         tracing::warn!(
-            topic = self.topic, partition = self.partition, offset = self.next_offset, stored, current,
+            topic = self.topic,
+            partition = self.partition,
+            offset = self.next_offset,
+            stored,
+            current,
             "the position belongs to another {what}; reading starts from the earliest record, the gate drops what was applied"
         );
         EARLIEST

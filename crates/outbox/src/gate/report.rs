@@ -34,7 +34,8 @@ impl GateReport {
                 gap.stream_id, gap.missing, age.as_secs(), gap.stream_id
             )
         });
-        let letters = (self.open_letters > 0).then(|| format!("{} dead letters are open; `ctms dlq list` shows them", self.open_letters));
+        let letters = (self.open_letters > 0)
+            .then(|| format!("{} dead letters are open; `ctms dlq list` shows them", self.open_letters));
         let parts: Vec<String> = gap.into_iter().chain(letters).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
@@ -51,7 +52,12 @@ impl<E: Effects> Gate<E> {
         let sql = "SELECT count(*) AS letters FROM dead_letter WHERE state IN ('open', 'quarantined')";
         let letters = db::query_one(reader, sql, []).await?.map_or(Ok(0), |row| row.try_get::<i64>("", "letters"))?;
         let gaps = ops::gaps(&self.inner.db, self.inner.options.gap_alarm_after).await?;
-        let report = GateReport { parked: totals.records, parked_bytes: totals.bytes, open_letters: letters.unsigned_abs(), gaps };
+        let report = GateReport {
+            parked: totals.records,
+            parked_bytes: totals.bytes,
+            open_letters: letters.unsigned_abs(),
+            gaps,
+        };
         self.set_gauges(&report);
         Ok(report)
     }

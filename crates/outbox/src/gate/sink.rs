@@ -10,7 +10,7 @@ use super::{
     decision::{Decision, Kind},
     effects::Effects,
     incoming::{Incoming, StreamKey, What, place_letter_id, replayed_letter_id},
-    letters::{self, Buried, Burial, Ground},
+    letters::{self, Burial, Buried, Ground},
     parked,
     streams::Streams,
 };
@@ -23,7 +23,12 @@ impl<E: Effects> DeadLetterSink for Gate<E> {
 }
 
 /// Makes a dead letter of a record. Idempotent.
-pub(super) async fn give_up<E: Effects>(gate: &Arc<Inner<E>>, record: &Record, cause: &str, attempts: u32) -> Result<(), DbErr> {
+pub(super) async fn give_up<E: Effects>(
+    gate: &Arc<Inner<E>>,
+    record: &Record,
+    cause: &str,
+    attempts: u32,
+) -> Result<(), DbErr> {
     let outcome = gate.db.transaction({
         let (gate, record, cause) = (gate.clone(), record.clone(), cause.to_owned());
         move |tx| Box::pin(async move { write(tx, &gate.options.group, &record, &cause, attempts).await })
@@ -51,15 +56,22 @@ async fn write(tx: &Tx, group: &str, record: &Record, cause: &str, attempts: u32
         return letters::bury(tx, group, &burial).await;
     };
     let inbound = item.inbound();
-    let ground = if inbound.is_some_and(|inbound| inbound.replay.is_some()) { Ground::ReplayFailed } else { Ground::Failed };
+    let ground =
+        if inbound.is_some_and(|inbound| inbound.replay.is_some()) { Ground::ReplayFailed } else { Ground::Failed };
     let number = match &item.what {
         What::Sequenced(number) if number.kind != Kind::Skip => number,
         What::Sequenced(_) | What::Foreign(_) | What::Closing(_) => {
             // A decision that could not be carried out becomes a letter of its own; the letter it decides about stays as it is.
-            let letter_id = if ground == Ground::ReplayFailed { item.letter_id(group) } else { place_letter_id(group, record) };
+            let letter_id =
+                if ground == Ground::ReplayFailed { item.letter_id(group) } else { place_letter_id(group, record) };
             // Without its envelope: it must not look like a letter of that number.
             let inbound = inbound.filter(|inbound| inbound.sequence.is_none());
-            return letters::bury(tx, group, &Burial { letter_id: &letter_id, record, inbound, cause, attempts, ground }).await;
+            return letters::bury(
+                tx,
+                group,
+                &Burial { letter_id: &letter_id, record, inbound, cause, attempts, ground },
+            )
+            .await;
         }
     };
     let (key, epoch) = (StreamKey::of(&number.inbound), number.inbound.stream_epoch);
@@ -72,10 +84,11 @@ async fn write(tx: &Tx, group: &str, record: &Record, cause: &str, attempts: u32
     let letter_id = item.letter_id(group);
     let burial = Burial { letter_id: &letter_id, record, inbound: item.inbound(), cause, attempts, ground };
     let buried = letters::bury(tx, group, &burial).await?;
-    streams.block(&key, epoch, number.seq);
+    if item.decision().is_none() || item.decides_its_number(group, number) {
+        streams.block(&key, epoch, number.seq);
+    }
     // The letter holds the record now; a copy of it that is parked would only stand in the way.
     parked::remove(tx, &key, epoch, number.seq, number.seq).await?;
     streams.save(tx).await?;
     Ok(buried)
 }
-

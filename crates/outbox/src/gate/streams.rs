@@ -29,7 +29,8 @@ impl Streams {
             lock_anchors(tx, stream_ids).await?;
         }
         streams.read_positions(tx, stream_ids).await?;
-        let any_letter = streams.by_key.values().any(|stream| stream.epochs.values().any(|epoch| !epoch.letters.is_empty()));
+        let any_letter =
+            streams.by_key.values().any(|stream| stream.epochs.values().any(|epoch| !epoch.letters.is_empty()));
         if any_letter {
             streams.read_letters(tx, stream_ids).await?;
         }
@@ -149,7 +150,8 @@ async fn lock_anchors(tx: &Tx, stream_ids: &BTreeSet<&str>) -> Result<(), DbErr>
          ON CONFLICT (source, stream_id, stream_epoch) DO UPDATE SET applied_seq = excluded.applied_seq",
         db::rows(4, stream_ids.len())
     );
-    let values = stream_ids.iter().flat_map(|id| -> [Value; 4] { [ANCHOR.into(), (*id).into(), 0_i64.into(), 0_i64.into()] });
+    let values =
+        stream_ids.iter().flat_map(|id| -> [Value; 4] { [ANCHOR.into(), (*id).into(), 0_i64.into(), 0_i64.into()] });
     db::exec(tx, &sql, values).await?;
     Ok(())
 }

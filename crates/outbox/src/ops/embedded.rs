@@ -38,27 +38,28 @@ pub async fn embedded_restart(producer: &Database, consumers: &[Database]) -> Re
 async fn applied(consumer: &Database) -> Result<Lowest, DbErr> {
     let sql = "SELECT stream_id, stream_epoch, min(applied_seq) AS applied FROM stream_pos WHERE source <> '' GROUP BY stream_id, stream_epoch";
     let rows = db::query_all(consumer.reader(), sql, []).await?;
-    rows.iter().map(|row| Ok(((row.try_get("", "stream_id")?, row.try_get("", "stream_epoch")?), row.try_get("", "applied")?))).collect()
+    rows.iter()
+        .map(|row| Ok(((row.try_get("", "stream_id")?, row.try_get("", "stream_epoch")?), row.try_get("", "applied")?)))
+        .collect()
 }
 
 /// A stream that one consumer has not seen is not in the result: it counts as 0.
 fn lowest_of(consumers: &[Lowest]) -> Lowest {
     let Some((first, others)) = consumers.split_first() else { return Lowest::new() };
     let of_all = |(stream, applied): (&(String, i64), &i64)| {
-        let lowest = others.iter().try_fold(*applied, |lowest, other| other.get(stream).map(|applied| lowest.min(*applied)))?;
+        let lowest =
+            others.iter().try_fold(*applied, |lowest, other| other.get(stream).map(|applied| lowest.min(*applied)))?;
         Some((stream.clone(), lowest))
     };
     first.iter().filter_map(of_all).collect()
 }
 
-fn forget_broker(tx: &Tx) -> impl Future<Output = Result<u64, DbErr>> + Send {
-    async move {
-        db::exec(tx, "DELETE FROM kafka_pos", []).await?;
-        db::exec(tx, "DELETE FROM relay_lease", []).await?;
-        let sql = "UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL AND stream_id IN
+async fn forget_broker(tx: &Tx) -> Result<u64, DbErr> {
+    db::exec(tx, "DELETE FROM kafka_pos", []).await?;
+    db::exec(tx, "DELETE FROM relay_lease", []).await?;
+    let sql = "UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL AND stream_id IN
                    (SELECT 'letter/' || letter_id FROM dead_letter WHERE state IN ('open', 'quarantined'))";
-        db::exec(tx, sql, []).await
-    }
+    db::exec(tx, sql, []).await
 }
 
 async fn send_again_above(tx: &Tx, lowest: &Lowest) -> Result<u64, DbErr> {

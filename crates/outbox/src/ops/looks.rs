@@ -117,7 +117,11 @@ pub async fn open_letters(db: &Database) -> Result<Vec<OpenLetter>, DbErr> {
             stream_id: row.try_get("", "stream_id")?,
             stream_seq: row.try_get("", "stream_seq")?,
             event_type: row.try_get("", "event_type")?,
-            place: (row.try_get("", "record_topic")?, row.try_get("", "record_partition")?, row.try_get("", "record_offset")?),
+            place: (
+                row.try_get("", "record_topic")?,
+                row.try_get("", "record_partition")?,
+                row.try_get("", "record_offset")?,
+            ),
             cause: row.try_get("", "cause")?,
             attempts: row.try_get("", "attempts")?,
             since: row.try_get("", "created_at")?,

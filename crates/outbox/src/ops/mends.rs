@@ -39,7 +39,9 @@ pub async fn republish(db: &Database, which: Republish, group: Option<&str>) -> 
             let sql = format!("UPDATE outbox SET published_at = NULL WHERE {filter} AND published_at IS NOT NULL");
             db.transaction(move |tx| Box::pin(async move { db::exec(tx, &sql, [value]).await })).await?
         }
-        Some(group) => db.transaction(move |tx| Box::pin(async move { copy_to_retry(tx, &filter, value, &group).await })).await?,
+        Some(group) => {
+            db.transaction(move |tx| Box::pin(async move { copy_to_retry(tx, &filter, value, &group).await })).await?
+        }
     };
     db.wake_relay();
     Ok(Refill { events })
@@ -61,7 +63,8 @@ async fn copy_to_retry(tx: &db::Tx, filter: &str, value: Value, group: &str) -> 
 /// # Errors
 /// The database's.
 pub async fn retry_failed(db: &Database, project: Option<&str>) -> Result<u64, DbErr> {
-    let mut sql = "UPDATE outbox SET failed_cause = NULL WHERE failed_cause IS NOT NULL AND published_at IS NULL".to_owned();
+    let mut sql =
+        "UPDATE outbox SET failed_cause = NULL WHERE failed_cause IS NOT NULL AND published_at IS NULL".to_owned();
     let values: Vec<Value> = project.map(Value::from).into_iter().collect();
     if project.is_some() {
         sql.push_str(" AND stream_id = $1");
@@ -81,7 +84,9 @@ pub async fn retry_failed(db: &Database, project: Option<&str>) -> Result<u64, D
 /// The database's.
 pub async fn new_epoch(db: &Database, table: &'static str) -> Result<(u64, i64), DbErr> {
     let epoch = db::now().unix_timestamp();
-    let sql = format!("UPDATE {table} SET stream_epoch = CASE WHEN stream_epoch >= $1 THEN stream_epoch + 1 ELSE $1 END, event_seq = 0");
+    let sql = format!(
+        "UPDATE {table} SET stream_epoch = CASE WHEN stream_epoch >= $1 THEN stream_epoch + 1 ELSE $1 END, event_seq = 0"
+    );
     let streams = db.transaction(move |tx| Box::pin(async move { db::exec(tx, &sql, [epoch.into()]).await })).await?;
     Ok((streams, epoch))
 }

@@ -13,7 +13,7 @@ use super::{
     options::RelayOptions,
     rows::{self, Pending},
     sender::{Refusal, Sender, refusal},
-    status::Shared,
+    status::{Shared, With},
 };
 use crate::db::Database;
 
@@ -65,7 +65,7 @@ pub(super) async fn lead(
         match leader.round(&sender).await {
             Ok(()) => backoff = FIRST_BACKOFF,
             Err(End::Trouble(reason)) => {
-                shared.trouble(&reason);
+                shared.trouble(With::Kafka, &reason);
                 sender.discard().await;
                 sender = Sender::new(options, shared)?;
                 leader.pause(backoff).await;
@@ -92,13 +92,16 @@ impl Leader<'_> {
         let rows = match rows::pending(self.db, self.options.batch).await {
             Ok(rows) => rows,
             Err(error) => {
-                self.shared.trouble(&error);
+                self.shared.trouble(With::Database, &error);
                 self.pause(LAST_BACKOFF / 4).await;
                 return Ok(());
             }
         };
+        self.shared.well(With::Database);
         if rows.is_empty() {
-            self.shared.well();
+            if self.shared.has_trouble(With::Kafka) && sender.reaches_a_broker().await {
+                self.shared.well(With::Kafka);
+            }
             self.pause(self.options.poll).await;
             return Ok(());
         }
@@ -123,7 +126,7 @@ impl Leader<'_> {
             match self.lease.renew(self.db).await {
                 Ok(true) => {}
                 Ok(false) => return Err(End::Lost),
-                Err(error) => self.shared.trouble(&error),
+                Err(error) => self.shared.trouble(With::Database, &error),
             }
         }
         if self.lease.is_safe() { Ok(()) } else { Err(End::Lost) }
@@ -168,7 +171,10 @@ impl Leader<'_> {
                 break;
             }
             if grace.is_some_and(|grace| Instant::now() >= grace) {
-                tracing::warn!(rows = in_flight.len(), "no acknowledgement within the grace; the rows are sent again by the next relay");
+                tracing::warn!(
+                    rows = in_flight.len(),
+                    "no acknowledgement within the grace; the rows are sent again by the next relay"
+                );
                 answers.end = Some(End::Stopped);
                 break;
             }
@@ -186,7 +192,10 @@ impl Leader<'_> {
         for (row, cause) in refused {
             self.shared.failed();
             tracing::error!(
-                event_id = row.event_id, stream_id = row.stream_id, topic = row.topic, cause,
+                event_id = row.event_id,
+                stream_id = row.stream_id,
+                topic = row.topic,
+                cause,
                 "the broker refuses this event for good and its stream waits; mend the cause, then `ctms outbox retry`"
             );
             self.until_written(&Mark::Failed(row.id, cause)).await?;
@@ -195,7 +204,7 @@ impl Leader<'_> {
             let rows = acknowledged.len();
             self.until_written(&Mark::Published(acknowledged)).await?;
             self.shared.published(rows);
-            self.shared.well();
+            self.shared.well(With::Kafka);
         }
         end.map_or(Ok(()), Err)
     }
@@ -210,7 +219,7 @@ impl Leader<'_> {
             match written {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(End::Lost),
-                Err(error) => self.shared.trouble(&error),
+                Err(error) => self.shared.trouble(With::Database, &error),
             }
             self.keep_lease().await?;
             tokio::time::sleep(FIRST_BACKOFF).await;

@@ -75,7 +75,9 @@ impl Lease {
     /// The condition under which a statement of ours counts, from placeholder `first` on, and its values.
     pub(super) fn guard(&self, first: usize) -> (String, [db::Value; 3]) {
         let (owner, epoch) = (first + 1, first + 2);
-        let sql = format!("EXISTS (SELECT 1 FROM relay_lease WHERE shard = ${first} AND owner = ${owner} AND epoch = ${epoch})");
+        let sql = format!(
+            "EXISTS (SELECT 1 FROM relay_lease WHERE shard = ${first} AND owner = ${owner} AND epoch = ${epoch})"
+        );
         (sql, [self.shard.clone().into(), self.owner.clone().into(), self.epoch.into()])
     }
 }

@@ -1,8 +1,8 @@
 //! The relay: what the outbox holds, sent to Kafka in order by the one relay per database that has the lease. Its own life is a loop of
 //! standing by and leading; it must not know what it sends.
 
-mod lease;
 mod lead;
+mod lease;
 mod options;
 mod rows;
 mod sender;
@@ -17,7 +17,7 @@ pub use status::{RelayHandle, RelayStatus};
 
 use crate::db::{self, Database, DbErr};
 use lease::Lease;
-use status::Shared;
+use status::{Shared, With};
 
 /// How often a relay that has no lease looks whether it may have it.
 const STANDBY_LOOK: Duration = Duration::from_millis(250);
@@ -63,7 +63,7 @@ impl Relay {
     /// # Errors
     /// Only what no waiting mends.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RelayError> {
-        sender::Sender::new(&self.options, &self.shared)?.discard().await;
+        sender::Sender::check(&self.options)?;
         let ended = CancellationToken::new();
         let counting = self.count(&ended);
         let working = async {
@@ -92,7 +92,7 @@ impl Relay {
                     STANDBY_LOOK
                 }
                 Err(error) => {
-                    self.shared.trouble(&error);
+                    self.shared.trouble(With::Database, &error);
                     backoff = (backoff * 2).min(LAST_BACKOFF);
                     backoff
                 }

@@ -10,10 +10,17 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _, PurgeConfig},
 };
 
-use super::{options::RelayOptions, rows::Pending, status::Shared};
+use super::{
+    options::RelayOptions,
+    rows::Pending,
+    status::{Shared, With},
+};
 
 /// A producer that is let go waits for its threads; longer than this it is left to itself.
 const DISCARD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a broker may take to show that it is there.
+const METADATA_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Sender {
     producer: FutureProducer<Context>,
@@ -36,36 +43,35 @@ struct Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.shared.trouble(&format!("Kafka: {reason} ({error})"));
+        self.shared.trouble(With::Kafka, &format!("{reason} ({error})"));
     }
 }
 
 impl Sender {
     pub(super) fn new(options: &RelayOptions, shared: &Arc<Shared>) -> Result<Self, KafkaError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &options.brokers)
-            .set("client.id", "outbox-relay")
-            .set("linger.ms", "0")
-            .set("message.max.bytes", "1048576")
-            .set("socket.nagle.disable", "true")
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
-            // As Java's clients choose partitions, so that events of other producers meet ours.
-            .set("partitioner", "murmur2_random");
-        for (name, value) in &options.client {
-            config.set(name, value);
-        }
-        // What the order of events rests on. A timeout that fires would leave a hole in the order: we wait instead.
-        config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
-        Ok(Self { producer: FutureProducer::from_config_and_context(&config, Context { shared: shared.clone() })? })
+        let context = Context { shared: shared.clone() };
+        Ok(Self { producer: FutureProducer::from_config_and_context(&config(options), context)? })
+    }
+
+    /// Whether librdkafka takes the configuration.
+    pub(super) fn check(options: &RelayOptions) -> Result<(), KafkaError> {
+        config(options).create_native_config().map(|_| ())
+    }
+
+    /// Whether a broker answers. A producer with nothing to send would not notice that its brokers are back.
+    pub(super) async fn reaches_a_broker(&self) -> bool {
+        let producer = self.producer.clone();
+        let asked =
+            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, METADATA_WITHIN).is_ok());
+        asked.await.unwrap_or(false)
     }
 
     /// Hands a row to the producer, which never waits here: the caller bounds what is in flight by its batch.
     pub(super) fn send(&self, row: &Pending) -> Result<DeliveryFuture, Refusal> {
-        let headers = row.headers.iter().fold(OwnedHeaders::new_with_capacity(row.headers.len()), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_deref() })
-        });
+        let headers =
+            row.headers.iter().fold(OwnedHeaders::new_with_capacity(row.headers.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_deref() })
+            });
         let record = FutureRecord {
             topic: &row.topic,
             partition: None,
@@ -87,6 +93,26 @@ impl Sender {
             tracing::warn!("a Kafka producer did not end within {DISCARD_WITHIN:?}; it is left behind");
         }
     }
+}
+
+fn config(options: &RelayOptions) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &options.brokers)
+        .set("client.id", "outbox-relay")
+        .set("linger.ms", "0")
+        .set("message.max.bytes", "1048576")
+        .set("socket.nagle.disable", "true")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        // As Java's clients choose partitions, so that events of other producers meet ours.
+        .set("partitioner", "murmur2_random");
+    for (name, value) in &options.client {
+        config.set(name, value);
+    }
+    // What the order of events rests on. A timeout that fires would leave a hole in the order: we wait instead.
+    config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0");
+    config
 }
 
 /// What a producer's error says about the record.

@@ -50,6 +50,22 @@ impl RelayHandle {
     }
 }
 
+/// What can stand in a relay's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    Kafka,
+    Database,
+}
+
+impl std::fmt::Display for With {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kafka => "Kafka",
+            Self::Database => "the database",
+        })
+    }
+}
+
 /// The relay's side of the status.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -76,8 +92,8 @@ impl Shared {
     }
 
     /// Says what is in the way, once until it changes or passes.
-    pub(super) fn trouble(&self, error: &dyn std::fmt::Display) {
-        let text = error.to_string();
+    pub(super) fn trouble(&self, with: With, error: &dyn std::fmt::Display) {
+        let text = format!("{with}: {error}");
         let mut status = self.lock();
         if status.last_error.as_ref() != Some(&text) {
             tracing::warn!(error = text, "the relay waits");
@@ -85,10 +101,15 @@ impl Shared {
         }
     }
 
-    /// What was in the way has passed.
-    pub(super) fn well(&self) {
-        if self.lock().last_error.take().is_some() {
-            tracing::info!("the relay goes on");
+    pub(super) fn has_trouble(&self, with: With) -> bool {
+        self.lock().last_error.as_ref().is_some_and(|text| text.starts_with(&with.to_string()))
+    }
+
+    /// This was not, or is no longer, in the way.
+    pub(super) fn well(&self, with: With) {
+        if self.has_trouble(with) {
+            self.lock().last_error = None;
+            tracing::info!("the relay goes on: {with} answers");
         }
     }
 

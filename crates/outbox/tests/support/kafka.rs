@@ -19,9 +19,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker with one partition per topic, so that the order of everything shows.
 pub(crate) fn broker() -> EmbeddedBroker {
-    let mut options = EmbeddedOptions::default();
-    options.topics = [TOPIC, RETRY, DLQ].map(|topic| (topic.to_owned(), 1)).into();
-    EmbeddedBroker::start(&options).unwrap()
+    let topics = [TOPIC, RETRY, DLQ].map(|topic| (topic.to_owned(), 1)).into();
+    EmbeddedBroker::start(&EmbeddedOptions { topics, ..EmbeddedOptions::default() }).unwrap()
 }
 
 /// Reads a topic from its beginning until `enough` records are there.

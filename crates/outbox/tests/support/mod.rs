@@ -236,7 +236,13 @@ impl Letterhead {
 
     pub(crate) fn record(&self) -> Record {
         let headers = self.event.to_headers().into_iter().chain(self.marks.clone());
-        record(self.topic, self.offset, Some(&self.event.partition_key), Some(&self.payload), Headers::from_pairs(headers))
+        record(
+            self.topic,
+            self.offset,
+            Some(&self.event.partition_key),
+            Some(&self.payload),
+            Headers::from_pairs(headers),
+        )
     }
 
     pub(crate) fn new_event(&self) -> NewEvent {
