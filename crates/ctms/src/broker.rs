@@ -40,7 +40,10 @@ pub(crate) fn plain_client(brokers: &str) -> ClientConfig {
 pub(crate) fn metadata(config: &ClientConfig) -> anyhow::Result<Metadata> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let consumer: BaseConsumer = config.create().context("the Kafka client refuses its settings")?;
-    consumer.fetch_metadata(None, ANSWER_TIMEOUT).with_context(|| {
-        format!("no Kafka broker answers at {brokers}; check the address, or start one: `ctms dev`, `docker compose up`")
+    consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|error| {
+        let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+        anyhow::anyhow!(
+            "no Kafka broker answers at {brokers} ({reason}); check the address, or start one: `ctms dev`, `docker compose up`"
+        )
     })
 }

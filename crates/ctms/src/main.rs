@@ -4,6 +4,7 @@ mod attach;
 mod broker;
 mod clients;
 mod cluster;
+mod database;
 mod demo;
 mod dev;
 mod dlq;

@@ -60,7 +60,7 @@ enum OutboxCommand {
 /// # Errors
 /// The database cannot be reached, or is not that of a service.
 pub(crate) async fn run(args: OutboxArgs) -> anyhow::Result<ExitCode> {
-    let database = Database::connect(&args.database, &db::Options::default()).await?;
+    let database = crate::database::existing(&args.database).await?;
     let done = perform(&database, args.command, args.json)
         .await
         .with_context(|| format!("{} did not take it; is it project-srv's database?", database.shown()));

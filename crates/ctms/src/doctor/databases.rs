@@ -28,7 +28,7 @@ pub(super) fn in_folder(folder: &Path) -> Vec<String> {
 
 /// Looks at one database.
 pub(super) async fn examine(url: &str, examination: &mut Examination) {
-    let database = match Database::connect(url, &db::Options::default()).await {
+    let database = match crate::database::existing(url).await {
         Ok(database) => database,
         Err(error) => {
             examination.find(Finding::problem("database", error.to_string(), "start it, or correct --database"));
