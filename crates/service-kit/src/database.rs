@@ -143,4 +143,55 @@ mod tests {
         assert!(insert_password("postgres://epro:x@db/epro", "y").unwrap_err().to_string().contains("take it out"));
         assert!(insert_password("postgres://db/epro", "y").unwrap_err().to_string().contains("USER"));
     }
+
+    #[derive(clap::Args, Clone, Debug)]
+    struct Config {
+        #[command(flatten)]
+        base: crate::BaseArgs,
+    }
+
+    impl ServiceConfig for Config {
+        const INFO: crate::ServiceInfo =
+            crate::ServiceInfo { name: "test-srv", version: "0", about: "", defaults: &[] };
+
+        fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> {
+            Vec::new()
+        }
+
+        fn base(&self) -> &crate::BaseArgs {
+            &self.base
+        }
+    }
+
+    fn config(folder: &std::path::Path, flags: &[&str]) -> Config {
+        let url = format!("sqlite://{}/test.db", folder.display());
+        crate::config::from_flags(["--database-url", &url].iter().chain(flags)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn sqlite_tables_that_are_behind_stop_the_start_and_migrate_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let strict = config(folder.path(), &["--database-migrate", "false"]);
+        let error = open(&strict).await.unwrap_err().to_string();
+        assert!(error.contains("`test-srv migrate`"), "{error}");
+        migrate(&strict).await.unwrap();
+        let db = open(&strict).await.unwrap();
+        let readiness = crate::Readiness::new(CancellationToken::new());
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(watch(db.clone(), readiness.component("database"), stop.clone()));
+        tokio::time::timeout(Duration::from_secs(10), readiness.ready()).await.expect("it answers");
+        stop.cancel();
+        watching.await.unwrap().unwrap();
+        db.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_sqlite_folder_that_cannot_be_made_is_named_with_the_remedy() {
+        let folder = tempfile::NamedTempFile::new().unwrap();
+        let error = open(&config(folder.path(), &[])).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&folder.path().display().to_string()) && error.contains("choose another folder"),
+            "{error}"
+        );
+    }
 }

@@ -192,7 +192,7 @@ pub enum LogFormat {
 #[command(next_help_heading = "Telemetry")]
 pub struct TelemetryArgs {
     /// Level, or a filter in the style of RUST_LOG, e.g. `info,outbox=debug`.
-    #[arg(long = "log-level", env = "CTMS_LOG_LEVEL", value_name = "FILTER", default_value = "info", value_parser = parse_filter)]
+    #[arg(long = "log-level", env = "CTMS_LOG_LEVEL", value_name = "FILTER", default_value = "info,sea_orm_migration=warn", value_parser = parse_filter)]
     pub log_level: String,
     /// Shape of the log lines.
     #[arg(long = "log-format", env = "CTMS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -88,7 +88,10 @@ impl<C> Loaded<C> {
         let mut text = String::new();
         for Setting { flag, values, source } in &self.settings {
             let line = match values.as_slice() {
-                [] => format!("# {flag} is not set"),
+                [] => {
+                    text.push_str(&format!("# {flag} is not set\n"));
+                    continue;
+                }
                 [value] if !source.starts_with("list") => format!("{flag} = {}", quoted(value)),
                 many => format!("{flag} = [{}]", many.iter().map(quoted).collect::<Vec<_>>().join(", ")),
             };
@@ -151,24 +154,20 @@ pub(super) fn load<C: ServiceConfig>(
 
 pub(super) fn command<C: ServiceConfig>(environment: Environment) -> clap::Command {
     let ServiceInfo { name, version, about, defaults } = C::INFO;
-    let command = Invocation::augment_args(clap::Command::new(name).version(version).about(about));
-    let mut command = C::augment_args(command).mut_args(|arg| {
+    let command = C::augment_args(Invocation::augment_args(clap::Command::new(name)));
+    // After the groups: their own doc comments would stand in for these.
+    let command = command.version(version).about(about).long_about(None);
+    for (flag, _) in defaults {
+        let there = command.get_arguments().any(|arg| arg.get_long() == Some(flag));
+        debug_assert!(there, "ServiceInfo::defaults names --{flag}, which {name} does not have");
+    }
+    command.mut_args(|arg| {
+        let default = arg.get_long().and_then(|long| defaults.iter().find(|(flag, _)| *flag == long));
+        let arg = if let Some((_, default)) = default { arg.default_value(*default) } else { arg };
         // An empty variable is an unset one: `CTMS_X=` in a compose file must not be a value.
         let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         if environment == Environment::Ignore || empty { arg.env(None::<&'static str>) } else { arg }
-    });
-    for (flag, default) in defaults {
-        let id = id_of(&command, flag);
-        debug_assert!(id.is_some(), "ServiceInfo::defaults names --{flag}, which {name} does not have");
-        if let Some(id) = id {
-            command = command.mut_arg(id, |arg| arg.default_value(*default));
-        }
-    }
-    command
-}
-
-fn id_of(command: &clap::Command, flag: &str) -> Option<String> {
-    command.get_arguments().find(|arg| arg.get_long() == Some(flag)).map(|arg| arg.get_id().to_string())
+    })
 }
 
 fn is_setting(arg: &Arg) -> bool {
@@ -181,7 +180,7 @@ fn is_repeatable(arg: &Arg) -> bool {
 
 /// The command with the file's values as defaults, and the flags it set.
 fn with_file(
-    mut command: clap::Command,
+    command: clap::Command,
     path: &Path,
     problems: &mut Problems,
 ) -> Result<(clap::Command, Vec<String>), ConfigError> {
@@ -195,19 +194,22 @@ fn with_file(
         problems.add_line(wrong);
         ConfigError::Impossible(problems)
     })?;
-    let mut set = Vec::new();
+    let mut accepted_entries = Vec::new();
     for Entry { flag, values } in file::flatten(&value, path, &known, problems) {
         let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(&flag)) else { continue };
-        let id = arg.get_id().to_string();
         match accepted(arg, &flag, &values) {
-            Ok(()) => {
-                command = command.mut_arg(id, |arg| arg.default_values(values));
-                set.push(flag);
-            }
+            Ok(()) => accepted_entries.push(Entry { flag, values }),
             Err(wrong) => problems.add_line(format!("{}: key {flag:?}: {wrong}", path.display())),
         }
     }
-    Ok((command, set))
+    let command = command.mut_args(|arg| {
+        let entry = accepted_entries.iter().find(|entry| arg.get_long() == Some(&entry.flag));
+        match entry {
+            Some(entry) => arg.default_values(&entry.values),
+            None => arg,
+        }
+    });
+    Ok((command, accepted_entries.into_iter().map(|entry| entry.flag).collect()))
 }
 
 /// Asks the flag's own parser, by giving it to a command that has nothing else.

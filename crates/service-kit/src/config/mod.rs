@@ -33,7 +33,8 @@ pub struct ServiceInfo {
 
 /// A service's configuration struct.
 ///
-/// ```ignore
+/// ```
+/// # use service_kit::{BaseArgs, ServiceConfig, ServiceInfo, config::{PoolArgs, Problems}};
 /// #[derive(Clone, Debug, clap::Args)]
 /// pub struct Config {
 ///     #[command(flatten)]
@@ -43,6 +44,18 @@ pub struct ServiceInfo {
 ///     /// Our own flag.
 ///     #[arg(long, env = "CTMS_PUSH_URL", value_name = "URL")]
 ///     pub push_url: Option<String>,
+/// }
+///
+/// impl ServiceConfig for Config {
+///     const INFO: ServiceInfo = ServiceInfo {
+///         name: "epro-srv",
+///         version: env!("CARGO_PKG_VERSION"),
+///         about: "Pushes questionnaires",
+///         defaults: &[("grpc-listen", "127.0.0.1:50052"), ("admin-listen", "127.0.0.1:8082")],
+///     };
+///     fn migrations() -> Vec<Box<dyn sea_orm_migration::MigrationTrait>> { Vec::new() }
+///     fn base(&self) -> &BaseArgs { &self.base }
+///     fn check(&self, problems: &mut Problems) { self.pool.check(&self.base, problems) }
 /// }
 /// ```
 pub trait ServiceConfig: clap::Args + Clone + std::fmt::Debug + Send + Sync + 'static {

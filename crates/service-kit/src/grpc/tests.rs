@@ -3,21 +3,29 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response};
+use tonic::server::NamedService;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use super::*;
+use super::Server;
+use super::layer::CallLayer;
+use super::server::known_methods;
 use crate::config::{BaseArgs, ServiceConfig, from_flags};
-use crate::readiness::Component;
+use crate::readiness::{Component, Readiness};
 
 #[derive(clap::Args, Clone, Debug)]
 struct Config {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{ApiError, ERROR_DOMAIN, log_internal};
+use super::ApiError;
+use super::error::log_internal;
 
 impl ApiError {
     /// The gRPC code.
@@ -28,7 +29,7 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let metadata: HashMap<String, String> =
             error.metadata().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut details = ErrorDetails::with_error_info(error.reason(), ERROR_DOMAIN, metadata);
+        let mut details = ErrorDetails::with_error_info(error.reason(), contracts::reasons::DOMAIN, metadata);
         if let Some(retry_after) = error.retry_after() {
             details.set_retry_info(Some(retry_after));
         }

@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, log_internal};
+use super::ApiError;
+use super::error::log_internal;
 
 impl ApiError {
     /// The HTTP status.

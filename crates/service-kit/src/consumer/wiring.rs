@@ -1,8 +1,4 @@
-//! The consumer of a service: worker pool, gate, retry topic, positions and dead letters wired together, as one supervised task that keeps
-//! its readiness true. The same for every service; what an event does is the service's [`Effects`].
-
-mod health;
-mod traced;
+//! Puts pool and gate together, and keeps readiness true while they run.
 
 use std::time::Duration;
 
@@ -14,11 +10,11 @@ use outbox::{Effects, Gate, GateOptions, KafkaIdentity};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::health::judge;
+use super::traced::Traced;
 use crate::config::{BaseArgs, GroupProtocolArg, PoolArgs};
 use crate::readiness::{Component, Readiness};
 use crate::supervisor::{Phase, Supervisor};
-use health::judge;
-use traced::Traced;
 
 /// How often the pool's state is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
