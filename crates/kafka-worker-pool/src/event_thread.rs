@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::errors::PoolError;
 use crate::options::{GroupProtocol, Options};
 use crate::rebalance::{committed, set_offset, start_of};
+use crate::record::TopicPartition;
 use crate::report::Phase;
 use crate::shared::{Begin, Command, Ending, Restart, Shared};
 
@@ -29,6 +30,8 @@ const TOPICS_INTERVAL: Duration = Duration::from_secs(2);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 /// The last commit is tried for at least a session timeout and this: under classic it fails while a join is outstanding.
 const COMMIT_GRACE: Duration = Duration::from_secs(5);
+/// How long a partition that was started anew is forwarded again and again.
+const FORWARD_AGAIN: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the event thread needs.
@@ -100,11 +103,16 @@ impl EventThread {
         self.shared.enter(Phase::Joining);
         let mut next_look = Instant::now() + TOPICS_INTERVAL;
         let mut some_missing = true;
+        let mut restarted: Vec<(TopicPartition, Instant)> = Vec::new();
         while !self.shared.should_stop() && self.shared.failure().is_none() {
             some_missing |= self.poll(consumer, POLL);
             while let Ok(restart) = self.restarts.try_recv() {
                 self.restart(consumer, &restart);
+                restarted.push((restart.partition, Instant::now() + FORWARD_AGAIN));
             }
+            // Stopping a partition's fetcher ends its forwarding, some time after the unassign. Until it is forwarded again its records wait
+            // in its own queue (never in the consumer's: librdkafka remembers that the application forwards), so none is lost.
+            restarted.retain(|(name, until)| Instant::now() < *until && consumer.context().forward(consumer, name));
             if some_missing && Instant::now() >= next_look {
                 some_missing = self.look_for_topics(consumer);
                 next_look = Instant::now() + TOPICS_INTERVAL;

@@ -19,7 +19,7 @@ async fn everything_is_handled_once_and_a_restart_redelivers_nothing(broker: Bro
     let topic = broker.topic(4).await;
     broker.send(&topic, 0..3_000, 50).await;
     let first = Recorder::that_succeeds();
-    let pool = broker.pool("g", &topic).handler(first.clone()).start().unwrap();
+    let pool = broker.pool(&topic).handler(first.clone()).start().unwrap();
     ready(&pool).await;
     first.until(3_000).await;
     let report = pool.stop().await.unwrap();
@@ -28,7 +28,7 @@ async fn everything_is_handled_once_and_a_restart_redelivers_nothing(broker: Bro
 
     broker.send(&topic, 3_000..3_100, 50).await;
     let second = Recorder::that_succeeds();
-    let pool = broker.pool("g", &topic).handler(second.clone()).start().unwrap();
+    let pool = broker.pool(&topic).handler(second.clone()).start().unwrap();
     second.until(100).await;
     pool.stop().await.unwrap();
     assert_once_and_in_order(&second.done(), 3_000..3_100);
@@ -36,7 +36,7 @@ async fn everything_is_handled_once_and_a_restart_redelivers_nothing(broker: Bro
 
 async fn what_keeps_failing_becomes_a_dead_letter(broker: Broker) {
     let topic = broker.topic(2).await;
-    let letters = format!("{topic}.g.dlq");
+    let letters = format!("{topic}.{}.dlq", broker.group);
     broker.create(&letters, 1).await;
     broker.send(&topic, 0..100, 10).await;
     let recorder = Recorder::new(Duration::ZERO, |number, tries| match number {
@@ -48,14 +48,17 @@ async fn what_keeps_failing_becomes_a_dead_letter(broker: Broker) {
     });
     let mut options = broker.options();
     options.max_attempts = 3;
-    let pool = broker.pool("g", &topic).options(options).handler(recorder.clone()).start().unwrap();
+    let pool = broker.pool(&topic).options(options).handler(recorder.clone()).start().unwrap();
     recorder.until(98).await;
     let mut found = broker.read(&letters, 2).await;
     found.sort_by_key(|(_, headers)| headers["ctms_cause"].clone());
     let (key, headers) = &found[0];
     assert_eq!(key, "k7", "the record's own key is kept");
     assert_eq!((headers["ctms_cause"].as_str(), headers["ctms_attempts"].as_str()), ("always fails", "3"));
-    assert_eq!((headers["ctms_topic"].as_str(), headers["ctms_group"].as_str()), (topic.as_str(), "g"));
+    assert_eq!(
+        (headers["ctms_topic"].as_str(), headers["ctms_group"].as_str()),
+        (topic.as_str(), broker.group.as_str())
+    );
     assert_eq!(found[1].1["ctms_attempts"], "1", "a rejection is given up at once");
     assert_eq!(recorder.tries(7), 3);
     assert_eq!((recorder.tries(29), recorder.tries(31)), (2, 3));
@@ -73,7 +76,7 @@ async fn an_environment_that_is_away_costs_no_attempt(broker: Broker) {
     let mut options = broker.options();
     options.max_attempts = 2;
     options.circuit.max = Duration::from_millis(50);
-    let pool = broker.pool("g", &topic).options(options).handler(recorder.clone()).start().unwrap();
+    let pool = broker.pool(&topic).options(options).handler(recorder.clone()).start().unwrap();
     recorder.until(200).await;
     let report = pool.stop().await.unwrap();
     assert_eq!((report.handled, report.dead_lettered), (200, 0));
@@ -83,7 +86,7 @@ async fn an_environment_that_is_away_costs_no_attempt(broker: Broker) {
 
 async fn batches_are_taken_apart_around_the_culprit(broker: Broker) {
     let topic = broker.topic(2).await;
-    let letters = format!("{topic}.g.dlq");
+    let letters = format!("{topic}.{}.dlq", broker.group);
     broker.create(&letters, 1).await;
     broker.send(&topic, 0..500, 7).await;
     let recorder = Recorder::new(Duration::from_millis(1), |number, _| match number {
@@ -93,7 +96,7 @@ async fn batches_are_taken_apart_around_the_culprit(broker: Broker) {
     let mut options = broker.options();
     options.max_batch = 64;
     options.max_attempts = 2;
-    let pool = broker.pool("g", &topic).options(options).handler(recorder.clone()).start().unwrap();
+    let pool = broker.pool(&topic).options(options).handler(recorder.clone()).start().unwrap();
     recorder.until(499).await;
     assert_eq!(broker.read(&letters, 1).await[0].0, "k5");
     let report = pool.stop().await.unwrap();
@@ -108,8 +111,7 @@ async fn batches_are_taken_apart_around_the_culprit(broker: Broker) {
 async fn two_topics_share_the_order_of_a_key(broker: Broker) {
     let (main, retry) = (broker.topic(2).await, broker.topic(2).await);
     let recorder = Recorder::new(Duration::from_millis(1), |_, _| Ok(()));
-    let pool =
-        broker.pool("g", &main).topics([main.as_str(), retry.as_str()]).handler(recorder.clone()).start().unwrap();
+    let pool = broker.pool(&main).topics([main.as_str(), retry.as_str()]).handler(recorder.clone()).start().unwrap();
     ready(&pool).await;
     broker.send(&main, 0..200, 3).await;
     broker.send(&retry, 200..400, 3).await;
@@ -130,7 +132,7 @@ async fn partition_order_on_the_embedded_broker() {
     });
     let mut options = broker.options();
     options.order = Order::Partition;
-    let pool = broker.pool("g", &topic).options(options).handler(recorder.clone()).start().unwrap();
+    let pool = broker.pool(&topic).options(options).handler(recorder.clone()).start().unwrap();
     recorder.until(300).await;
     assert_eq!(pool.status().protocol, "consumer", "the embedded broker offers it");
     pool.stop().await.unwrap();

@@ -52,28 +52,30 @@ macro_rules! on_all_brokers {
 pub struct Broker {
     pub bootstrap: String,
     pub embedded: Option<EmbeddedBroker>,
+    /// A consumer group of this test alone: tests share a real broker.
+    pub group: String,
     protocol: GroupProtocol,
 }
 
 impl Broker {
     pub fn embedded(protocol: GroupProtocol) -> Self {
+        show_logs();
         let embedded = EmbeddedBroker::start(&EmbeddedOptions::default()).unwrap();
-        Self { bootstrap: embedded.bootstrap().to_owned(), embedded: Some(embedded), protocol }
+        Self { bootstrap: embedded.bootstrap().to_owned(), embedded: Some(embedded), group: unique("g"), protocol }
     }
 
     pub fn real(protocol: GroupProtocol) -> Option<Self> {
+        show_logs();
         let Ok(bootstrap) = std::env::var("KAFKA_BROKERS") else {
             println!("SKIPPED: KAFKA_BROKERS is not set");
             return None;
         };
-        Some(Self { bootstrap, embedded: None, protocol })
+        Some(Self { bootstrap, embedded: None, group: unique("g"), protocol })
     }
 
     /// A topic of a name not used before.
     pub async fn topic(&self, partitions: i32) -> String {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        let name = format!("t-{nanos}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = unique("t");
         self.create(&name, partitions).await;
         name
     }
@@ -104,8 +106,8 @@ impl Broker {
         options
     }
 
-    pub fn pool(&self, group: &str, topic: &str) -> Builder<()> {
-        KafkaWorkerPool::builder(&self.bootstrap, group).topics([topic]).options(self.options())
+    pub fn pool(&self, topic: &str) -> Builder<()> {
+        KafkaWorkerPool::builder(&self.bootstrap, &self.group).topics([topic]).options(self.options())
     }
 
     /// Sends `count` records: record `n` has key `k<n % keys>` and value `n`.
@@ -172,6 +174,19 @@ impl Broker {
         .await
         .unwrap()
     }
+}
+
+/// Logs of a failing test, as `RUST_LOG` says.
+fn show_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Another test of this process may have been first.
+    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
+}
+
+fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    format!("{prefix}-{}-{}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// One call of the handler for one record.
