@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Command, ConfigError, Loaded, ServiceConfig};
 use crate::sockets::Sockets;
-use crate::{database, healthcheck, telemetry};
+use crate::{database, healthcheck, sentence, telemetry};
 
 /// After the grace period the supervisor has given up; what blocks the exit even then is cut off this much later.
 const HARD_EXIT_AFTER_GRACE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ where
     match dispatch(loaded, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(C::INFO.name, &format!("{error:#}"));
+            complain(C::INFO.name, &sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -23,7 +23,6 @@ pub struct BindError {
     flag: &'static str,
     address: SocketAddr,
     remedy: String,
-    source: std::io::Error,
 }
 
 impl Sockets {
@@ -52,8 +51,8 @@ impl Sockets {
 /// # Errors
 /// The address is taken, privileged or not ours.
 pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| {
-        let remedy = match source.kind() {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
             ErrorKind::AddrInUse => {
                 "the port is taken; stop what uses it, or choose another port (0 takes a free one)".to_owned()
             }
@@ -61,9 +60,9 @@ pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener
                 "this machine does not have that address; use 127.0.0.1 or 0.0.0.0".to_owned()
             }
             ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one".to_owned(),
-            _ => source.to_string(),
+            _ => error.to_string(),
         };
-        BindError { flag, address, remedy, source }
+        BindError { flag, address, remedy }
     })
 }
 

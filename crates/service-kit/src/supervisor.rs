@@ -10,6 +10,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::sentence;
+
 /// How long aborted tasks may take to be dropped.
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,7 @@ impl fmt::Display for StopError {
         write!(f, "{} did not stop cleanly", self.service)?;
         for (task, failure) in &self.failed {
             match failure {
-                TaskFailure::Failed(error) => write!(f, "; task {task:?} failed: {error:#}")?,
+                TaskFailure::Failed(error) => write!(f, "; task {task:?} failed: {}", sentence(error))?,
                 TaskFailure::Panicked(message) => write!(f, "; task {task:?} panicked: {message}")?,
                 TaskFailure::EndedEarly => write!(f, "; task {task:?} ended although nobody asked it to stop")?,
             }

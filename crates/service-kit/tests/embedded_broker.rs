@@ -78,8 +78,8 @@ async fn on_the_embedded_broker_an_event_reaches_its_effect_in_the_same_trace_an
     let quiet: TelemetryArgs =
         service_kit::config::from_flags::<Config, _>(["--log-level", "warn"]).unwrap().base.telemetry;
     telemetry::init(&quiet, "test-srv").unwrap();
-    let mut options = EmbeddedOptions::default();
-    options.topics = topics_of(PROJECT_EVENTS, &["test-srv"]).into_iter().map(|topic| (topic.name, 4)).collect();
+    let topics = topics_of(PROJECT_EVENTS, &["test-srv"]).into_iter().map(|topic| (topic.name, 4)).collect();
+    let options = EmbeddedOptions { topics, ..EmbeddedOptions::default() };
     let broker = EmbeddedBroker::start(&options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/test.db", folder.path().display());

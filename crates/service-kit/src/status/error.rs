@@ -258,6 +258,6 @@ impl From<FieldViolations> for ApiError {
 /// Logs a defect under a number and returns the text a caller may see.
 pub(super) fn log_internal(cause: &anyhow::Error) -> String {
     let incident = uuid::Uuid::new_v4();
-    tracing::error!(%incident, error = format!("{cause:#}"), "a call failed by a defect of ours");
+    tracing::error!(%incident, error = crate::sentence(cause), "a call failed by a defect of ours");
     format!("an internal error; quote incident {incident} to the operators")
 }

@@ -83,11 +83,7 @@ mod tests {
             (ApiError::aborted("project", "p", "1", "2"), Code::Aborted, "ETAG_MISMATCH"),
             (ApiError::failed_precondition("NOT_STARTED", "no", vec![]), Code::FailedPrecondition, "NOT_STARTED"),
             (ApiError::unavailable("database"), Code::Unavailable, "UNAVAILABLE"),
-            (
-                ApiError::resource_exhausted("full", Duration::from_secs(2)),
-                Code::ResourceExhausted,
-                "RESOURCE_EXHAUSTED",
-            ),
+            (ApiError::resource_exhausted("full", Duration::from_secs(2)), Code::ResourceExhausted, "QUEUE_FULL"),
             (ApiError::internal(anyhow::anyhow!("secret cause")), Code::Internal, "INTERNAL"),
         ] {
             let status = Status::from(error);
