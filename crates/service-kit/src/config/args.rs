@@ -52,7 +52,7 @@ impl BaseArgs {
 #[command(next_help_heading = "gRPC")]
 pub struct GrpcArgs {
     /// Address of the gRPC server; port 0 takes a free one.
-    #[arg(long = "grpc-listen", env = "CTMS_GRPC_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:50051")]
+    #[arg(long = "grpc-listen", env = "CTMS_GRPC_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:50051", value_parser = parse_address)]
     pub grpc_listen: SocketAddr,
     /// Calls that one connection may have open at once.
     #[arg(long = "grpc-max-streams", env = "CTMS_GRPC_MAX_STREAMS", value_name = "N", default_value_t = 256)]
@@ -104,7 +104,7 @@ pub struct AdminArgs {
         long = "admin-listen",
         env = "CTMS_ADMIN_LISTEN",
         value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8081"
+        default_value = "127.0.0.1:8081", value_parser = parse_address
     )]
     pub admin_listen: SocketAddr,
 }
@@ -221,6 +221,13 @@ pub(super) fn refuse_no_time(problems: &mut Problems, flag: &str, value: Duratio
     if value.is_zero() {
         problems.add(flag, "0 leaves no time at all", "write a duration such as 500ms, 10s or 2m");
     }
+}
+
+/// Reads an address to listen on.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an address to listen on is an IP and a port: 127.0.0.1:50051, or 0.0.0.0:50051 for every interface".to_owned()
+    })
 }
 
 fn parse_filter(text: &str) -> Result<String, String> {
