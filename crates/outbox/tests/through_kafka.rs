@@ -7,11 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use kafka_worker_pool::{Handle, KafkaWorkerPool, OnTimeout, Options};
-use outbox::{
-    Gate, NewEvent,
-    db::Database,
-    ops,
-};
+use outbox::{Gate, NewEvent, db::Database, ops};
 use rdkafka_ext::EmbeddedBroker;
 use support::{
     kafka::{Running, broker, options, until},

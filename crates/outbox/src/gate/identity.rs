@@ -1,24 +1,25 @@
 //! Which cluster and which life of a topic the offsets belong to: asked of the broker, off the runtime's threads. It must not decide what a
 //! change means.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use kafka_worker_pool::BoxError;
 use rdkafka::{
     ClientConfig,
-    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, Producer as _},
 };
 use rdkafka_ext::{DescribeError, cluster_id, topic_ids};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// A client that asks brokers who they are.
+/// Asks brokers who they are, with a client that lives only for the question: they are asked once per assignment.
 pub struct KafkaIdentity {
-    client: Arc<BaseConsumer>,
+    config: ClientConfig,
 }
 
 impl std::fmt::Debug for KafkaIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The properties may hold secrets.
         f.write_str("KafkaIdentity")
     }
 }
@@ -31,7 +32,7 @@ pub(super) struct Ids {
 }
 
 impl KafkaIdentity {
-    /// A client with these properties (brokers, security); it connects when first asked.
+    /// With these properties of the client (security); it connects when first asked.
     ///
     /// # Errors
     /// When librdkafka refuses a property.
@@ -41,16 +42,18 @@ impl KafkaIdentity {
         for (name, value) in properties {
             config.set(name, value);
         }
-        Ok(Self { client: Arc::new(config.create()?) })
+        config.create_native_config()?;
+        Ok(Self { config })
     }
 
     pub(super) async fn ids(&self, topics: Vec<String>) -> Result<Ids, BoxError> {
-        let client = self.client.clone();
-        tokio::task::spawn_blocking(move || ask(&client, topics)).await?
+        let config = self.config.clone();
+        tokio::task::spawn_blocking(move || ask(&config, topics)).await?
     }
 }
 
-fn ask(client: &BaseConsumer, topics: Vec<String>) -> Result<Ids, BoxError> {
+fn ask(config: &ClientConfig, topics: Vec<String>) -> Result<Ids, BoxError> {
+    let client: BaseProducer = config.create()?;
     let cluster = cluster_id(client.client(), ANSWER_WITHIN)
         .ok_or("no broker told the id of its cluster; are the brokers reachable?")?;
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();

@@ -6,6 +6,8 @@ use kafka_worker_pool::{Headers, Record};
 use outbox::{Relay, RelayError, RelayHandle, RelayOptions, db::Database};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
 };
@@ -66,6 +68,36 @@ fn read_blocking(bootstrap: &str, topic: &'static str, enough: usize) -> Vec<Rec
 
 pub(crate) fn event_ids(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8_lossy(record.headers.get("ce_id").unwrap()).into_owned()).collect()
+}
+
+/// Topics of a real broker.
+pub(crate) struct Topics {
+    admin: AdminClient<DefaultClientContext>,
+}
+
+impl Topics {
+    pub(crate) fn at(brokers: &str) -> Self {
+        Self { admin: ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap() }
+    }
+
+    /// Creates it; a topic of the same name that is being deleted is waited for.
+    pub(crate) async fn create(&self, topic: &str) {
+        until("the topic is created", async || {
+            let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+            self.admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).is_ok()
+        })
+        .await;
+        until("the topic is there", async || self.describes(topic)).await;
+    }
+
+    pub(crate) async fn delete(&self, topic: &str) {
+        self.admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        until("the topic is gone", async || !self.describes(topic)).await;
+    }
+
+    fn describes(&self, topic: &str) -> bool {
+        rdkafka_ext::topic_ids(self.admin.inner(), &[topic], PATIENCE).is_ok()
+    }
 }
 
 /// A relay in a task of its own.
