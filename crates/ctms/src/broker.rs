@@ -33,17 +33,37 @@ pub(crate) fn plain_client(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Asks the broker for its topics. Blocks up to [`ANSWER_TIMEOUT`]: not for the async threads.
+/// What a broker says about itself.
+pub(crate) struct Broker {
+    /// Its topics and nodes.
+    pub(crate) metadata: Metadata,
+    /// Whether it is the one of `ctms dev`, which never answers on the admin interface.
+    pub(crate) is_embedded: bool,
+}
+
+/// Asks the broker for its topics.
 ///
 /// # Errors
 /// The broker does not answer; names it, and the remedy.
-pub(crate) fn metadata(config: &ClientConfig) -> anyhow::Result<Metadata> {
+pub(crate) async fn look(config: &ClientConfig) -> anyhow::Result<Broker> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || look_blocking(&config)).await.context("asking the broker panicked")?
+}
+
+/// The same for a thread that may block, up to twice [`ANSWER_TIMEOUT`].
+///
+/// # Errors
+/// The broker does not answer; names it, and the remedy.
+pub(crate) fn look_blocking(config: &ClientConfig) -> anyhow::Result<Broker> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let consumer: BaseConsumer = config.create().context("the Kafka client refuses its settings")?;
-    consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|error| {
+    let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|error| {
         let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
         anyhow::anyhow!(
             "no Kafka broker answers at {brokers} ({reason}); check the address, or start one: `ctms dev`, `docker compose up`"
         )
-    })
+    })?;
+    let cluster_id = rdkafka_ext::cluster_id(consumer.client(), ANSWER_TIMEOUT);
+    let is_embedded = cluster_id.as_deref().is_some_and(rdkafka_ext::is_embedded_cluster);
+    Ok(Broker { metadata, is_embedded })
 }

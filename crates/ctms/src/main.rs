@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        output::error(&format!("{error:#}"));
+        output::error(&service_kit::sentence(&error));
         ExitCode::FAILURE
     })
 }

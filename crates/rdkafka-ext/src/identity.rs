@@ -51,6 +51,12 @@ pub enum DescribeError {
     },
 }
 
+/// Whether this is the id of an embedded broker, which has no admin interface: what it is asked there, it never answers.
+#[must_use]
+pub fn is_embedded_cluster(cluster_id: &str) -> bool {
+    cluster_id.starts_with(EMBEDDED_CLUSTER)
+}
+
 /// The cluster's id, or `None` if no broker told it within `timeout`. Blocks: not for a runtime's thread.
 #[must_use]
 pub fn cluster_id<C: ClientContext>(client: &Client<C>, timeout: Duration) -> Option<String> {
@@ -90,7 +96,7 @@ pub fn topic_ids<C: ClientContext>(
     timeout: Duration,
 ) -> Result<Vec<Option<String>>, DescribeError> {
     let cluster = cluster_id(client, timeout).ok_or(DescribeError::NoCluster { timeout_ms: timeout_ms(timeout) })?;
-    if topics.is_empty() || cluster.starts_with(EMBEDDED_CLUSTER) {
+    if topics.is_empty() || is_embedded_cluster(&cluster) {
         return Ok(vec![None; topics.len()]);
     }
     let answer = describe(client, topics, timeout)?;

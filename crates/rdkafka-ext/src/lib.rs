@@ -16,6 +16,6 @@ mod queue;
 pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocols};
 pub use fault::{FaultError, test_fatal_error};
 pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};
-pub use identity::{DescribeError, cluster_id, topic_ids};
+pub use identity::{DescribeError, cluster_id, is_embedded_cluster, topic_ids};
 pub use message::{Header, Headers, MessageError, NativeMessage, TopicPtr};
 pub use queue::{ForwardError, QueueError, QueueHandle, SharedQueue};

@@ -35,7 +35,7 @@ pub(super) async fn dead_letter_records(config: &ClientConfig, events: &str) -> 
         .set("fetch.wait.max.ms", "50");
     let wanted: Vec<_> = topics::GROUPS.iter().map(|group| topics::dead_letter_topic(events, group)).collect();
     tokio::task::spawn_blocking(move || {
-        let metadata = broker::metadata(&config)?;
+        let metadata = broker::look_blocking(&config)?.metadata;
         let mut records = Vec::new();
         for topic in metadata.topics().iter().filter(|topic| wanted.iter().any(|name| name == topic.name())) {
             read(&config, topic, &mut records).with_context(|| format!("cannot read the dead letters of {}", topic.name()))?;

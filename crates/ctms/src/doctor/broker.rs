@@ -43,9 +43,8 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
 
 /// None where the broker does not say: the embedded one, and those before Kafka 4.
 async fn session_timeout(config: &ClientConfig) -> Option<i64> {
-    let asked = config.clone();
-    let metadata = tokio::task::spawn_blocking(move || crate::broker::metadata(&asked)).await.ok()?.ok()?;
-    let broker = metadata.brokers().first()?.id();
+    let seen = crate::broker::look(config).await.ok().filter(|broker| !broker.is_embedded)?;
+    let broker = seen.metadata.brokers().first()?.id();
     let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
     let described = admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options).await.ok()?;

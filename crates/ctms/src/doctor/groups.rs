@@ -34,7 +34,7 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
 
 /// Records between the committed offsets and the ends of the group's topics.
 fn lag(config: &ClientConfig, events: &str, group: &str) -> anyhow::Result<i64> {
-    let metadata = broker::metadata(config)?;
+    let metadata = broker::look_blocking(config)?.metadata;
     let consumer: BaseConsumer = config.create()?;
     let read = [events.to_owned(), retry_topic(events, group)];
     let mut partitions = TopicPartitionList::new();

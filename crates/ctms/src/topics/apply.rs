@@ -36,6 +36,7 @@ pub(super) async fn apply(
     wanted: &[TopicSpec],
     replication: Option<i32>,
 ) -> anyhow::Result<Vec<String>> {
+    anyhow::ensure!(!broker::look(config).await?.is_embedded, "the embedded broker makes its topics itself; there is nothing to apply");
     let present = actual(config, wanted).await?;
     let admin: AdminClient<DefaultClientContext> = config.create().context("the Kafka client refuses its settings")?;
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT * 4)).operation_timeout(Some(ANSWER_TIMEOUT * 4));
@@ -57,7 +58,7 @@ pub(super) async fn apply(
         for (created, spec) in admin
             .create_topics(&new_topics, &options)
             .await
-            .context("the broker does not create topics; the embedded one makes its own, elsewhere the user needs the right to")?
+            .context("the broker does not create topics; the user needs the right to")?
             .into_iter()
             .zip(&missing)
         {

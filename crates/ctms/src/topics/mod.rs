@@ -136,11 +136,10 @@ fn retention(ms: i64) -> String {
 
 /// The broker's view of the wanted topics; those that are missing are left out.
 async fn actual(config: &ClientConfig, wanted: &[TopicSpec]) -> anyhow::Result<Vec<ActualTopic>> {
-    let asked = config.clone();
-    let metadata = tokio::task::spawn_blocking(move || broker::metadata(&asked)).await.context("asking the broker panicked")??;
+    let broker = broker::look(config).await?;
     let mut topics: Vec<ActualTopic> = wanted
         .iter()
-        .filter_map(|spec| metadata.topics().iter().find(|topic| topic.name() == spec.name && topic.error().is_none()))
+        .filter_map(|spec| broker.metadata.topics().iter().find(|topic| topic.name() == spec.name && topic.error().is_none()))
         .map(|topic| ActualTopic {
             name: topic.name().to_owned(),
             partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
@@ -150,13 +149,16 @@ async fn actual(config: &ClientConfig, wanted: &[TopicSpec]) -> anyhow::Result<V
             settings: BTreeMap::new(),
         })
         .collect();
+    if broker.is_embedded {
+        return Ok(topics);
+    }
     let admin: AdminClient<DefaultClientContext> = config.create().context("the Kafka client refuses its settings")?;
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     if resources.is_empty() {
         return Ok(topics);
     }
-    // The embedded broker does not answer this: what it cannot say stays unknown.
+    // A user without the right to describe has no answer: what the broker does not say stays unknown.
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
     if let Ok(described) = admin.describe_configs(&resources, &options).await {
         for (topic, described) in topics.iter_mut().zip(described) {
