@@ -12,12 +12,14 @@ mod mutation;
 mod reactions;
 mod retention;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, MonitorArgs};
 pub use migrations::migrations;
 
 use contracts::monitor::v1::monitor_service_server::MonitorServiceServer;
-use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
 use tokio_util::sync::CancellationToken;
 
 use api::MonitorApi;
@@ -41,6 +43,10 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let routes = http::router(db.clone(), checks.clone(), &config.monitor);
 
     supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
+    Consumer { group: Config::INFO.name, base, pool: &config.pool, db: &db, readiness: &readiness }
+        .spawn(&mut supervisor, Reactions::new(checks.claims()))?;
+    relay::spawn(&mut supervisor, base, &db, &readiness)?;
+
     let (feeder, poll) = (checks.clone(), config.monitor.check_poll);
     supervisor.spawn(Phase::Intake, "check-feeder", move |stop| feeder.feed(poll, stop));
     let (pool, deadline) = (checks.clone(), config.pool.pool_drain_timeout);
@@ -50,6 +56,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let keeper = checks.clone();
     supervisor.spawn(Phase::Deliver, "check-claims", move |stop| keeper.keep_claims(stop));
     supervisor.spawn(Phase::Deliver, "check-results", move |stop| checks.collect(outcomes, stop));
+
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
     supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, routes, stop));

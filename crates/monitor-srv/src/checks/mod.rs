@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use worker_pool::{Collected, Intake, IntakeOptions, Results, WhenUnavailable};
 
-pub(crate) use ask::{Asked, Refusal};
+pub(crate) use ask::Refusal;
 pub(crate) use claims::Claims;
 
 use crate::config::MonitorArgs;
@@ -66,6 +66,12 @@ impl Checks {
     /// For those who leave runs in the database: wakes the feeder.
     pub(crate) fn claims(&self) -> Claims {
         self.claims.clone()
+    }
+
+    /// Checks that wait for a worker.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.intake.status().in_queue
     }
 
     /// Feeds the pool with claimable runs until `stop`; looks for them every `poll` at least.

@@ -44,3 +44,32 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usi
 fn broken(status: StatusCode, error: String) -> Response {
     (status, Json(json!({"error": error, "reason": "BODY_INCOMPLETE"}))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_chunks(chunks: &[&'static str], length: Option<&str>) -> Result<Vec<u8>, StatusCode> {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok::<_, std::io::Error>(*chunk)).collect();
+        let body = Body::from_stream(futures_util::stream::iter(chunks));
+        let mut headers = HeaderMap::new();
+        headers.extend(length.map(|length| (header::CONTENT_LENGTH, length.parse().unwrap())));
+        read(&headers, body, "a test", 6).await.map_err(|refusal| refusal.status())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit_whatever_it_announces() {
+        assert_eq!(read_chunks(&["abc", "def"], None).await, Ok(b"abcdef".to_vec()));
+        assert_eq!(read_chunks(&["abc", "defg"], None).await, Err(StatusCode::PAYLOAD_TOO_LARGE));
+        assert_eq!(read_chunks(&["abc", "defg"], Some("2")).await, Err(StatusCode::PAYLOAD_TOO_LARGE));
+        assert_eq!(read_chunks(&[], Some("7")).await, Err(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_body() {
+        let chunks = [Ok("abc"), Err(std::io::Error::other("gone"))];
+        let body = Body::from_stream(futures_util::stream::iter(chunks));
+        let refusal = read(&HeaderMap::new(), body, "a test", 6).await.unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+    }
+}
