@@ -13,7 +13,7 @@ pub use config::{Config, ProjectArgs};
 pub use migrations::migrations;
 
 use contracts::project::v1::project_service_server::ProjectServiceServer;
-use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
 use tokio_util::sync::CancellationToken;
 
 use api::ProjectApi;
@@ -44,6 +44,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
 
+    // Its handle is not needed: a commit wakes it.
+    relay::spawn(&mut supervisor, base, &db, &readiness)?;
     supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, axum::Router::new(), stop));
 
     let stopped = supervisor.run().await;

@@ -142,7 +142,7 @@ impl Transaction<'_> {
         if let Some(replayed) = self.replayed().await? {
             return Ok(replayed);
         }
-        let id = id.unwrap_or_else(|| chosen_id());
+        let id = id.unwrap_or_else(chosen_id);
         let occurrence = self.occurrence(None);
         let project = domain::create(id, profile, sites, &occurrence);
         let fact = Fact::Created;
@@ -169,7 +169,7 @@ impl Transaction<'_> {
         if !etag.is_empty() && etag != current {
             return Err(ApiError::aborted("project", id.as_str(), etag, current).into());
         }
-        let fact = domain::decide(&project, command).map_err(refused)?;
+        let fact = domain::decide(&project, command).map_err(|refusal| refused(&refusal))?;
         let occurrence = self.occurrence(Some(project.updated_at));
         let entry =
             NewEntry { from: Some(project.state), action: self.call.action, fact: &fact, occurrence: &occurrence };
@@ -245,10 +245,10 @@ fn not_appended(error: AppendError) -> Failure {
 }
 
 /// Refusals of the rules as errors of the API. The message of the error says it once; the violations name what it is about.
-fn refused(refusal: Refusal) -> ApiError {
+fn refused(refusal: &Refusal) -> ApiError {
     let message = refusal.to_string();
     let about = |kind: &'static str, subject: String| vec![Precondition::new(kind, subject, refusal.remedy())];
-    let (reason, violations) = match &refusal {
+    let (reason, violations) = match refusal {
         Refusal::UnknownSite { site_id, .. } => return ApiError::not_found("site", site_id.as_str()),
         Refusal::ChecklistOpen { open, .. } => {
             let item = |item: &Item| Precondition::new("STARTUP_ITEM", item.as_str(), item.remedy());

@@ -1,5 +1,5 @@
 //! The service as a test sees it: `run` on ports of its own with a database of its own, and a gRPC client.
-//! No broker runs: every test here also shows that acceptance does not need one.
+//! Unless a test names a broker none runs, which shows that acceptance does not need one.
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
 use std::time::Duration;
@@ -18,6 +18,8 @@ use uuid::Uuid;
 /// Longest wait for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Nobody listens there.
+const NO_BROKER: &str = "127.0.0.1:1";
 const POSTGRES_URL: &str = "CTMS_TEST_POSTGRES_URL";
 
 pub(crate) type Client = ProjectServiceClient<Channel>;
@@ -88,9 +90,13 @@ impl Service {
     }
 
     pub(crate) async fn start_with(database: &TestDatabase, more: &[&str]) -> Self {
-        let fixed = ["--grpc-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--kafka-brokers", "127.0.0.1:1"];
-        let flags = fixed.iter().copied().chain(["--database-url", &database.url]).chain(more.iter().copied());
-        let config: Config = service_kit::config::from_flags(flags.map(str::to_owned)).unwrap();
+        let mut flags = vec!["--grpc-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        flags.extend(["--database-url", &database.url]);
+        if !more.contains(&"--kafka-brokers") {
+            flags.extend(["--kafka-brokers", NO_BROKER]);
+        }
+        flags.extend(more);
+        let config: Config = service_kit::config::from_flags(flags).unwrap();
         let sockets = Sockets::bind(&config.base).await.unwrap();
         let (grpc, admin) = sockets.addresses().unwrap();
         let shutdown = CancellationToken::new();
