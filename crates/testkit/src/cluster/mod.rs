@@ -10,7 +10,7 @@ mod service;
 mod stack;
 mod study;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitStatus};
+use std::{collections::BTreeMap, io::Write as _, path::PathBuf, process::ExitStatus};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -236,6 +236,15 @@ impl Cluster {
     pub fn logs(&self) -> String {
         let all = self.instances.values().flatten();
         all.map(|instance| format!("--- {}\n{}\n", instance.log().display(), instance.log_tail(40))).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The folder goes with the cluster; what a failed test needs is said before.
+            let _told = writeln!(std::io::stderr(), "{}", self.logs());
+        }
     }
 }
 

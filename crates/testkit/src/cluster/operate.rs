@@ -31,13 +31,21 @@ impl Cluster {
         serde_json::from_str(last).with_context(|| format!("ctms {}: no JSON: {last}", arguments.join(" ")))
     }
 
-    /// The sum of a metric's samples that carry this label (`name="value"`), at the first instance; 0 without one.
+    /// Everything under `/metrics` of the first instance.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&mut self, service: Service) -> Result<String> {
+        let url = self.first(service).admin_url("/metrics");
+        Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
+    }
+
+    /// The sum of a metric's samples with this among their labels, at the first instance; 0 without one.
     ///
     /// # Errors
     /// When `/metrics` does not answer.
     pub async fn metric(&mut self, service: Service, name: &str, label: &str) -> Result<f64> {
-        let url = self.first(service).admin_url("/metrics");
-        let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+        let text = self.metrics(service).await?;
         let samples = text.lines().filter_map(|line| {
             let labels = line.strip_prefix(name)?.strip_prefix('{')?;
             labels.contains(label).then(|| labels.rsplit(' ').next()?.parse::<f64>().ok()).flatten()

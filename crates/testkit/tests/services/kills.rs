@@ -66,6 +66,8 @@ async fn sigterm_mid_stream(cluster: &mut Cluster) -> Result<()> {
     }
     expect_all(cluster, &studies, &answered).await?;
     for service in Service::CONSUMERS {
+        let applied = cluster.metric(service, "gate_records_total", "outcome=\"applied\"").await?;
+        ensure!(applied > 0.0, "{service} counts nothing: the next number would mean nothing either");
         let duplicates = cluster.metric(service, "gate_records_total", "outcome=\"duplicate\"").await?;
         ensure!(duplicates == 0.0, "{service} got {duplicates} events again after a clean stop");
     }

@@ -24,6 +24,7 @@ pub(crate) fn scenarios() -> Vec<Vec<Trial>> {
         scenario("a_foreign_start_before_ours_has_one_effect", &BOTH_DATABASES).shows(foreign_first),
         scenario("a_foreign_start_after_ours_has_no_second_effect", &BOTH_DATABASES).shows(foreign_second),
         scenario("bad_json_goes_to_the_dead_letters_and_is_replayed_corrected", &EVERY_STACK).shows(bad_json),
+        scenario("what_happens_is_seen_in_metrics_and_readiness", &[Stack::SQLITE_EMBEDDED]).shows(seen),
         scenario("events_sent_again_months_later_have_no_second_effect", &[Stack::SQLITE_KAFKA]).shows(sent_again),
     ]
 }
@@ -103,6 +104,35 @@ async fn bad_json(cluster: &mut Cluster) -> Result<()> {
         listed["letters"].as_array().is_some_and(Vec::is_empty).then_some(())
     })
     .await;
+    Ok(())
+}
+
+/// A start and a broken record: applied events, dead letters, lag and published events are counted, and an open letter
+/// is named where readiness is explained.
+async fn seen(cluster: &mut Cluster) -> Result<()> {
+    let study = cluster.prepare_study(StudyShape::default()).await?;
+    let started = cluster.start_project(&study.id, &request_id()).await?;
+    cluster.expect_started_once(&study, &started).await?;
+    produce(cluster.brokers(), cluster.topics().events(), Some("broken"), b"{", &[]).await?;
+    for service in Service::CONSUMERS {
+        let name = service.name();
+        wait_until(&format!("{service} counts its dead letter"), LETTER_DEADLINE, async || {
+            let letters = cluster.metric(service, "gate_dead_letters_total", name).await.ok()?;
+            (letters == 1.0).then_some(())
+        })
+        .await;
+        let applied = cluster.metric(service, "gate_records_total", "outcome=\"applied\"").await?;
+        ensure!(applied >= 1.0, "{service} counts {applied} applied events");
+        for metric in ["worker_pool_dead_letters_total", "kafka_worker_pool_commits_total", "kafka_worker_pool_lag"] {
+            let text = cluster.metrics(service).await?;
+            ensure!(text.contains(metric), "{service} has no {metric}");
+        }
+        let url = cluster.first(service).admin_url("/readyz");
+        let detail = reqwest::get(url).await?.error_for_status()?.text().await?;
+        ensure!(detail.contains("letter"), "{service} is silent about its open letter: {detail}");
+    }
+    let text = cluster.metrics(Service::Project).await?;
+    ensure!(text.contains("outbox_published_total"), "project-srv does not count what it published");
     Ok(())
 }
 
