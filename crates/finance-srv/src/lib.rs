@@ -14,7 +14,7 @@ pub use migrations::migrations;
 pub use reactions::Reactions;
 
 use contracts::finance::v1::finance_service_server::FinanceServiceServer;
-use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc};
+use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
 use tokio_util::sync::CancellationToken;
 
 use api::FinanceApi;
@@ -22,12 +22,17 @@ use api::FinanceApi;
 /// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
 ///
 /// # Errors
-/// When the database cannot be opened, or when a task failed or did not stop within the grace.
+/// When the database cannot be opened, when the Kafka client refuses its properties, or when a task failed or did not stop within the grace.
 pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) -> anyhow::Result<()> {
     let base = &config.base;
     let db = database::open(&config).await?;
     let mut supervisor = Supervisor::new(Config::INFO.name, &shutdown, base.shutdown.shutdown_grace);
     let readiness = Readiness::new(supervisor.stopping());
+
+    let consumer = Consumer { group: Config::INFO.name, base, pool: &config.pool, db: &db, readiness: &readiness };
+    consumer.spawn(&mut supervisor, Reactions)?;
+    // Dead letters go out through it. Its handle is not needed: a commit wakes it.
+    relay::spawn(&mut supervisor, base, &db, &readiness)?;
 
     let service = FinanceServiceServer::new(FinanceApi::new(db.clone()))
         .max_decoding_message_size(base.grpc.grpc_max_message_bytes);

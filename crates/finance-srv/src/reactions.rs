@@ -48,10 +48,9 @@ impl Effects for Reactions {
 /// What an event means for an account. `at` is when it happened, for events that do not say so themselves.
 fn change(event: &ProjectEvent, at: OffsetDateTime) -> Option<Change> {
     match event {
-        ProjectEvent::SiteActivated(site) => Some(Change::SiteActivated {
-            site_id: site.site_id.clone(),
-            at: site.activated_at.unwrap_or(at),
-        }),
+        ProjectEvent::SiteActivated(site) => {
+            Some(Change::SiteActivated { site_id: site.site_id.clone(), at: site.activated_at.unwrap_or(at) })
+        }
         ProjectEvent::ProjectStarted(start) => Some(Change::Started {
             at: start.start_time,
             sites: start.sites.iter().map(|site| (site.site_id.clone(), site.activated_at)).collect(),

@@ -96,7 +96,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     let (kind, subject) = match refusal {
         Refusal::Closed { study } => ("STATE", study.to_string()),
         Refusal::Overlap { other, .. } => ("FEE_SCHEDULE", other.to_string()),
-        Refusal::TooMany { study } => ("FEE_SCHEDULE_LIMIT", study.to_string()),
+        Refusal::TooMany { study } | Refusal::TooManySiteFees { study } => ("FEE_SCHEDULE_LIMIT", study.to_string()),
     };
     let violation = Precondition::new(kind, subject, refusal.remedy());
     ApiError::failed_precondition(reasons::WRONG_STATE, refusal.to_string(), vec![violation])

@@ -5,9 +5,7 @@ use contracts::ids::ProjectId;
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
-use crate::domain::{
-    FeeSchedule, Line, PayableKind, PayableState, State, TrialBalanceLine, TrialBalanceTotal,
-};
+use crate::domain::{FeeSchedule, Line, PayableKind, PayableState, State, TrialBalanceLine, TrialBalanceTotal};
 use crate::store::journal::Entry;
 use crate::store::payable::Payable;
 use crate::store::view::{AppliedEvent, View};

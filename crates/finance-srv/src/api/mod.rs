@@ -48,7 +48,12 @@ fn answer(study: &ProjectId, schedule: &FeeSchedule, arisen: usize) -> Vec<u8> {
 }
 
 fn hash(body: &proto::SetFeeScheduleRequest) -> Vec<u8> {
-    Sha256::new().chain_update("SetFeeSchedule").chain_update([0]).chain_update(body.encode_to_vec()).finalize().to_vec()
+    Sha256::new()
+        .chain_update("SetFeeSchedule")
+        .chain_update([0])
+        .chain_update(body.encode_to_vec())
+        .finalize()
+        .to_vec()
 }
 
 /// One row more than the page was read: it tells that there is a next page.

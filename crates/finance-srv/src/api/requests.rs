@@ -91,13 +91,22 @@ pub(super) fn finish<T>(violations: FieldViolations, value: Option<T>) -> Result
 }
 
 fn day(field: &str, text: &str, violations: &mut FieldViolations) -> Option<Date> {
-    let wrong = |_| format!("{:?} is not a day; write YYYY-MM-DD", text.chars().take(32).collect::<String>());
-    violations.check(field, Date::parse(text, DAY).map_err(wrong))
+    // The parser takes signs; the one way to write a day has ten characters.
+    let day = Date::parse(text, DAY).ok().filter(|_| text.len() == "YYYY-MM-DD".len());
+    if day.is_none() {
+        let shown: String = text.chars().take(32).collect();
+        violations.add(field, format!("{shown:?} is not a day; write YYYY-MM-DD"));
+    }
+    day
 }
 
 fn request_id(id: &str, violations: &mut FieldViolations) {
     let chars = id.chars().count();
-    violations.require(chars <= MAX_REQUEST_ID, "request_id", format!("has {chars} characters; give at most {MAX_REQUEST_ID}"));
+    violations.require(
+        chars <= MAX_REQUEST_ID,
+        "request_id",
+        format!("has {chars} characters; give at most {MAX_REQUEST_ID}"),
+    );
     let printable = !id.chars().any(char::is_control);
     violations.require(printable, "request_id", "contains a control character; remove it");
 }

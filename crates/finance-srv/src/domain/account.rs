@@ -178,10 +178,11 @@ pub fn react(account: &Account, change: &Change, event_id: &str) -> Option<Step>
 impl Step {
     /// A site heard of for the first time; due at once in a study that has started.
     fn activate(&mut self, site_id: &SiteId, at: OffsetDateTime, event_id: &str) {
-        let due = self.account.start.as_ref().map(|start| Due {
-            on: utc_day(start.at).max(utc_day(at)),
-            event_id: event_id.to_owned(),
-        });
+        let due = self
+            .account
+            .start
+            .as_ref()
+            .map(|start| Due { on: utc_day(start.at).max(utc_day(at)), event_id: event_id.to_owned() });
         self.account.sites.insert(site_id.clone(), Site { activated_at: at, due, has_payable: false });
         self.touched.insert(site_id.clone());
     }

@@ -39,7 +39,10 @@ fn every_state_meets_every_event() {
     use State::{Active, Closed, Pending, Suspended};
     let changes = [started(&[]), Change::Suspended, Change::Resumed { at: STARTED }, Change::Ended];
     let expected = [
-        (Pending, [Some((Active, None)), Some((Suspended, Some(Hold))), Some((Active, None)), Some((Closed, Some(Close)))]),
+        (
+            Pending,
+            [Some((Active, None)), Some((Suspended, Some(Hold))), Some((Active, None)), Some((Closed, Some(Close)))],
+        ),
         (Active, [None, Some((Suspended, Some(Hold))), None, Some((Closed, Some(Close)))]),
         (Suspended, [None, None, Some((Active, Some(Release))), Some((Closed, Some(Close)))]),
         (Closed, [None, None, None, None]),
@@ -114,6 +117,7 @@ fn a_resume_stands_for_a_start_that_was_discarded() {
 
 #[test]
 fn a_resume_keeps_the_start() {
-    let account = after(&[started(&["S1"]), Change::Suspended, Change::Resumed { at: datetime!(2026-06-01 00:00 UTC) }]);
+    let account =
+        after(&[started(&["S1"]), Change::Suspended, Change::Resumed { at: datetime!(2026-06-01 00:00 UTC) }]);
     assert_eq!(account.start.map(|start| start.event_id).as_deref(), Some("e1"));
 }

@@ -17,6 +17,8 @@ use super::{Account, Currency, Fee, NewPayable, State};
 pub const MAX_SCHEDULES: usize = 100;
 /// Most sites with a fee of their own in one schedule.
 pub const MAX_SITE_FEES: usize = 1_000;
+/// Most fees of single sites in all schedules of a study, for the same reason: they fit into one message.
+const MAX_SITE_FEES_OF_STUDY: usize = 10_000;
 
 /// Days from the first to the last, both included; open-ended without a last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +143,12 @@ pub enum Refusal {
         /// The study.
         study: ProjectId,
     },
+    /// No more fees of single sites fit.
+    #[error("the fee schedules of study {study} would have more than {MAX_SITE_FEES_OF_STUDY} site fees together")]
+    TooManySiteFees {
+        /// The study.
+        study: ProjectId,
+    },
 }
 
 impl Refusal {
@@ -156,6 +164,9 @@ impl Refusal {
                 format!("choose a span that {}", choices.join(" or "))
             }
             Self::TooMany { .. } => "one study takes no more; cover longer spans with one schedule".to_owned(),
+            Self::TooManySiteFees { .. } => {
+                "name only sites whose fee differs, and choose the fee of most sites as the schedule's".to_owned()
+            }
         }
     }
 }
@@ -184,6 +195,10 @@ pub fn admit(account: &Account, schedule: FeeSchedule) -> Result<Admission, Refu
     let wanted = schedule.terms.span;
     if let Some(other) = account.schedules.iter().find(|other| other.terms.span.overlaps(wanted)) {
         return Err(Refusal::Overlap { study: study(), wanted, other: other.id, in_force: other.terms.span });
+    }
+    let site_fees: usize = account.schedules.iter().map(|other| other.terms.site_fees.len()).sum();
+    if site_fees + schedule.terms.site_fees.len() > MAX_SITE_FEES_OF_STUDY {
+        return Err(Refusal::TooManySiteFees { study: study() });
     }
     let mut account = account.clone();
     account.schedules.push(schedule);

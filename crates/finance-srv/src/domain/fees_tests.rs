@@ -63,10 +63,7 @@ fn a_schedule_with_a_day_of_another_is_refused_with_what_can_be_done() {
     ] {
         let refusal = admit(&account, schedule(9, span(from, to))).unwrap_err();
         assert!(matches!(refusal, Refusal::Overlap { .. }), "{from} to {to:?}");
-        assert_eq!(
-            refusal.remedy(),
-            "choose a span that ends by 2026-02-28 or begins on 2026-04-01 or later"
-        );
+        assert_eq!(refusal.remedy(), "choose a span that ends by 2026-02-28 or begins on 2026-04-01 or later");
     }
     for (from, to) in [(date!(2026 - 04 - 01), None), (date!(2026 - 01 - 01), Some(date!(2026 - 02 - 28)))] {
         let admitted = admit(&account, schedule(9, span(from, to))).unwrap();
@@ -96,6 +93,22 @@ fn a_closed_account_and_a_full_one_take_no_schedule() {
         })
         .collect();
     assert!(matches!(admit(&with(&days), next()), Err(Refusal::TooMany { .. })));
+}
+
+#[test]
+fn site_fees_are_bounded_over_all_schedules() {
+    let mut account = with(&[]);
+    let crowded = |number: u128| {
+        let day = date!(2026 - 01 - 01) + Duration::days(number.try_into().unwrap());
+        let mut schedule = schedule(number, span(day, Some(day)));
+        let fee = |site: usize| (SiteId::new(format!("S{site}")).unwrap(), Fee::new(1).unwrap());
+        schedule.terms.site_fees = (0..MAX_SITE_FEES).map(fee).collect();
+        schedule
+    };
+    for number in 0..10 {
+        account = admit(&account, crowded(number)).unwrap().account;
+    }
+    assert!(matches!(admit(&account, crowded(10)), Err(Refusal::TooManySiteFees { .. })));
 }
 
 #[test]

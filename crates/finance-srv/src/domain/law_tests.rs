@@ -85,20 +85,27 @@ fn day(day: i64) -> Date {
 
 /// Activations before and after one start, pauses and resumes between; perhaps an end.
 fn history(may_end: bool) -> impl Strategy<Value = Vec<(Change, String)>> {
-    let activation = (0..6_u8, 0..40_i64).prop_map(|(number, day)| Change::SiteActivated { site_id: site(number), at: at(day) });
-    let start = (0..40_i64, prop::collection::vec((0..6_u8, prop::option::of(0..40_i64)), 0..4)).prop_map(|(day, sites)| {
-        Change::Started { at: at(day), sites: sites.into_iter().map(|(number, day)| (site(number), day.map(at))).collect() }
-    });
+    let activation =
+        (0..6_u8, 0..40_i64).prop_map(|(number, day)| Change::SiteActivated { site_id: site(number), at: at(day) });
+    let start =
+        (0..40_i64, prop::collection::vec((0..6_u8, prop::option::of(0..40_i64)), 0..4)).prop_map(|(day, sites)| {
+            Change::Started {
+                at: at(day),
+                sites: sites.into_iter().map(|(number, day)| (site(number), day.map(at))).collect(),
+            }
+        });
     let pause = prop_oneof![
         4 => activation.clone(),
         1 => Just(Change::Suspended),
         1 => (0..40_i64).prop_map(|day| Change::Resumed { at: at(day) }),
         u32::from(may_end) => Just(Change::Ended),
     ];
-    (prop::collection::vec(activation, 0..4), start, prop::collection::vec(pause, 0..10)).prop_map(|(before, start, after)| {
-        let changes = before.into_iter().chain([start]).chain(after);
-        (1..).zip(changes).map(|(number, change): (u32, _)| (change, format!("e{number}"))).collect()
-    })
+    (prop::collection::vec(activation, 0..4), start, prop::collection::vec(pause, 0..10)).prop_map(
+        |(before, start, after)| {
+            let changes = before.into_iter().chain([start]).chain(after);
+            (1..).zip(changes).map(|(number, change): (u32, _)| (change, format!("e{number}"))).collect()
+        },
+    )
 }
 
 /// Schedules one behind the other, with gaps, in several currencies; fees down to 0.

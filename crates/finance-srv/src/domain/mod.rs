@@ -14,7 +14,9 @@ mod law_tests;
 
 pub use account::{Account, Change, Due, Site, Start, State, Step, react};
 pub use currency::{Currency, UnknownCurrency};
-pub use fees::{Admission, FeeSchedule, MAX_SCHEDULES, MAX_SITE_FEES, Refusal, Span, SpanEndsBeforeItBegins, Terms, admit};
+pub use fees::{
+    Admission, FeeSchedule, MAX_SCHEDULES, MAX_SITE_FEES, Refusal, Span, SpanEndsBeforeItBegins, Terms, admit,
+};
 pub use journal::{LedgerAccount, Line, Posting, SumTooLarge, TrialBalanceLine, TrialBalanceTotal, totals};
 pub use money::{Fee, FeeOutOfRange, MAX_FEE_MINOR, Money};
 pub use named::UnknownName;

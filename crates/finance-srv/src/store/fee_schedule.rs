@@ -42,8 +42,8 @@ pub(crate) async fn of(conn: &impl ConnectionTrait, study: &ProjectId) -> Result
 fn read(row: &QueryResult) -> Result<FeeSchedule, DbErr> {
     let span = Span::new(row.try_get("", "effective_from")?, row.try_get("", "effective_to")?);
     let fee = |column, minor| Fee::new(minor).map_err(|error| unreadable(column, error));
-    let site_fees: BTreeMap<SiteId, i64> = serde_json::from_value(row.try_get("", "site_fees")?)
-        .map_err(|error| unreadable("site_fees", error))?;
+    let site_fees: BTreeMap<SiteId, i64> =
+        serde_json::from_value(row.try_get("", "site_fees")?).map_err(|error| unreadable("site_fees", error))?;
     Ok(FeeSchedule {
         id: row.try_get("", "id")?,
         terms: Terms {

@@ -19,7 +19,12 @@ use crate::domain::NewPayable;
 const INSERT_CHUNK: usize = 200;
 
 /// Writes payables that arise, and books them.
-pub(crate) async fn arise(tx: &Tx, study: &ProjectId, arising: &[NewPayable], now: OffsetDateTime) -> Result<(), DbErr> {
+pub(crate) async fn arise(
+    tx: &Tx,
+    study: &ProjectId,
+    arising: &[NewPayable],
+    now: OffsetDateTime,
+) -> Result<(), DbErr> {
     payable::insert(tx, study, arising, now).await?;
     journal::post(tx, study, arising, now).await
 }

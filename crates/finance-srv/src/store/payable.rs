@@ -34,7 +34,12 @@ pub(super) fn id(study: &ProjectId, payable: &NewPayable) -> Uuid {
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 
-pub(super) async fn insert(tx: &Tx, study: &ProjectId, arising: &[NewPayable], now: OffsetDateTime) -> Result<(), DbErr> {
+pub(super) async fn insert(
+    tx: &Tx,
+    study: &ProjectId,
+    arising: &[NewPayable],
+    now: OffsetDateTime,
+) -> Result<(), DbErr> {
     for chunk in arising.chunks(INSERT_CHUNK) {
         let sql = format!(
             "INSERT INTO payable (id, study_id, site_id, kind, currency, amount_minor, state, fee_schedule_id, event_id, \
