@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kafka_worker_pool::HandlerError;
+use kafka_worker_pool::{HandlerError, Record};
 
 use super::{
     Inner,
@@ -85,10 +85,15 @@ async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32)
     for key in keys {
         let Some(epoch) = fold.streams.get(&key).drainable() else { continue };
         let mut range: Option<(i64, i64)> = None;
-        for (seq, record) in parked::first(tx, &key, epoch, i64::from(limit)).await? {
-            let item = Incoming::of(&record)
-                .map_err(|malformed| DbErr::Custom(format!("a parked record does not read back: {malformed}")))?;
-            if matches!(fold.take(taken, &item).await?, Decision::Park) {
+        let read = |(seq, record): (i64, Record)| {
+            let unreadable = |malformed| DbErr::Custom(format!("a parked record does not read back: {malformed}"));
+            Ok((seq, Incoming::of(&record).map_err(unreadable)?))
+        };
+        let first = parked::first(tx, &key, epoch, i64::from(limit)).await?;
+        let (numbers, items): (Vec<i64>, Vec<Incoming>) = first.into_iter().map(read).collect::<Result<_, DbErr>>()?;
+        fold.know(&items).await?;
+        for (seq, item) in numbers.into_iter().zip(&items) {
+            if matches!(fold.take(taken, item).await?, Decision::Park) {
                 break;
             }
             taken += 1;

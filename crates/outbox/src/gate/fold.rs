@@ -1,7 +1,7 @@
 //! One transaction of the gate: lock the streams, fold the records into them in order, write the result in a few statements. It must not
 //! know the pool, nor open or end the transaction.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use contracts::{
     control::{Decision as Verdict, OutcomeKind},
@@ -12,12 +12,13 @@ use super::{
     decision::{Decision, Kind, Repeated, repeated},
     effects::{EffectError, Effects},
     incoming::{Incoming, Number, StreamKey, What, quarantine_letter_id},
+    known::{Known, business_key},
     letters::{self, Burial, Ground},
     options::GateOptions,
     parked,
     streams::Streams,
 };
-use crate::db::{self, DbErr, Tx, Value};
+use crate::db::{DbErr, Tx};
 
 /// Why a transaction was rolled back.
 #[derive(Debug)]
@@ -50,24 +51,13 @@ pub(super) struct Done {
     pub(super) drainable: BTreeSet<String>,
 }
 
-struct Applied {
-    key: StreamKey,
-    epoch: i64,
-    seq: i64,
-    event_id: String,
-}
-
 /// The fold over the records of one transaction.
 pub(super) struct Fold<'a, E> {
     tx: &'a Tx,
     options: &'a GateOptions,
     effects: &'a E,
     pub(super) streams: Streams,
-    applied: Vec<Applied>,
-    applied_ids: HashMap<(StreamKey, i64, i64), Option<String>>,
-    once: HashSet<(String, String)>,
-    once_asked: HashSet<(String, String)>,
-    once_new: Vec<(String, String, String)>,
+    known: Known,
     closings: Vec<(Verdict, OutcomeKind, String)>,
     quarantines: Vec<(Incoming, Number, String)>,
     done: Done,
@@ -82,6 +72,7 @@ pub(super) async fn batch<E: Effects>(
 ) -> Result<Done, GateError> {
     let stream_ids = items.iter().filter_map(Incoming::inbound).map(|inbound| inbound.stream_id.as_str()).collect();
     let mut fold = Fold::begin(tx, options, effects, &stream_ids).await?;
+    fold.know(items).await?;
     let mut early: Vec<&Incoming> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         if fold.take(index, item).await? == Decision::Park {
@@ -106,15 +97,16 @@ impl<'a, E: Effects> Fold<'a, E> {
             options,
             effects,
             streams,
-            applied: Vec::new(),
-            applied_ids: HashMap::new(),
-            once: HashSet::new(),
-            once_asked: HashSet::new(),
-            once_new: Vec::new(),
+            known: Known::default(),
             closings: Vec::new(),
             quarantines: Vec::new(),
             done: Done::default(),
         })
+    }
+
+    /// Reads what the database knows of records before they are taken.
+    pub(super) async fn know(&mut self, items: &[Incoming]) -> Result<(), DbErr> {
+        self.known.read(self.tx, self.options, &self.streams, items).await
     }
 
     /// Folds one record in and says what it was. What is to be parked is left to the caller.
@@ -141,16 +133,14 @@ impl<'a, E: Effects> Fold<'a, E> {
             Decision::Apply => {
                 self.effect(index, item, &number.inbound).await?;
                 self.streams.advance(&key, epoch, number.seq);
-                self.applied_ids.insert((key.clone(), epoch, number.seq), Some(number.inbound.id.clone()));
-                self.applied.push(Applied { key, epoch, seq: number.seq, event_id: number.inbound.id.clone() });
+                self.known.applied(key, epoch, number.seq, &number.inbound.id);
                 self.replayed(item);
             }
             Decision::Skip => {
                 self.streams.advance(&key, epoch, number.seq);
-                self.applied_ids.insert((key, epoch, number.seq), None);
                 self.discarded(item);
             }
-            Decision::Repeat => self.repeat(item, number, &key).await?,
+            Decision::Repeat => self.repeat(item, number, &key),
             Decision::Blocked => {
                 if repeated(self.streams.letter_event_id(&key, epoch, number.seq), &number.inbound.id)
                     == Repeated::Conflict
@@ -172,18 +162,18 @@ impl<'a, E: Effects> Fold<'a, E> {
 
     async fn take_foreign(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<Decision, GateError> {
         // A record without a number is known by its place: with a letter there it waits for a decision, or has had one.
-        if inbound.replay.is_none() && letters::exists(self.tx, &item.letter_id(&self.options.group)).await? {
+        if inbound.replay.is_none() && self.known.has_letter(&item.letter_id(&self.options.group)) {
             self.done.duplicates += 1;
             return Ok(Decision::Blocked);
         }
-        let business_key = (inbound.event_type.clone(), inbound.stream_id.as_str().to_owned());
-        if self.was_applied_once(&business_key).await? {
+        let key = business_key(inbound);
+        if self.known.had_its_effect(&key) {
             self.done.duplicates += 1;
             self.replayed(item);
             return Ok(Decision::Repeat);
         }
         self.effect(index, item, inbound).await?;
-        self.remember_once(business_key, &inbound.id);
+        self.known.has_its_effect(key, &inbound.id);
         self.replayed(item);
         Ok(Decision::Apply)
     }
@@ -192,45 +182,22 @@ impl<'a, E: Effects> Fold<'a, E> {
     async fn effect(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<(), GateError> {
         let culprit = |error| GateError::Effect { index, culprit: Box::new(item.clone()), error };
         let event = item.event(inbound).map_err(|malformed| culprit(EffectError::Reject(malformed.to_string())))?;
-        let business_key = (inbound.event_type.clone(), inbound.stream_id.as_str().to_owned());
+        let key = business_key(inbound);
         let is_once = inbound.sequence.is_some() && self.options.once_types.contains(&inbound.event_type);
-        if is_once && self.was_applied_once(&business_key).await? {
+        if is_once && self.known.had_its_effect(&key) {
             return Ok(());
         }
         self.effects.apply(self.tx, &event).await.map_err(culprit)?;
         self.done.applied += 1;
         if is_once {
-            self.remember_once(business_key, &inbound.id);
+            self.known.has_its_effect(key, &inbound.id);
         }
         Ok(())
     }
 
-    async fn was_applied_once(&mut self, business_key: &(String, String)) -> Result<bool, DbErr> {
-        if self.once_asked.insert(business_key.clone()) {
-            let sql = "SELECT 1 AS one FROM applied_once WHERE event_type = $1 AND stream_id = $2";
-            let values = [business_key.0.clone().into(), business_key.1.clone().into()];
-            if db::query_one(self.tx, sql, values).await?.is_some() {
-                self.once.insert(business_key.clone());
-            }
-        }
-        Ok(self.once.contains(business_key))
-    }
-
-    fn remember_once(&mut self, business_key: (String, String), event_id: &str) {
-        self.once_new.push((business_key.0.clone(), business_key.1.clone(), event_id.to_owned()));
-        self.once.insert(business_key);
-    }
-
-    async fn repeat(&mut self, item: &Incoming, number: &Number, key: &StreamKey) -> Result<(), DbErr> {
-        let at = (key.clone(), number.inbound.stream_epoch, number.seq);
-        if !self.applied_ids.contains_key(&at) {
-            let sql = "SELECT event_id FROM applied WHERE source = $1 AND stream_id = $2 AND stream_epoch = $3 AND stream_seq = $4";
-            let values = [key.source.clone().into(), key.stream_id.clone().into(), at.1.into(), at.2.into()];
-            let row = db::query_one(self.tx, sql, values).await?;
-            self.applied_ids.insert(at.clone(), row.map(|row| row.try_get("", "event_id")).transpose()?);
-        }
-        let applied = self.applied_ids.get(&at).and_then(Option::as_deref);
-        match repeated(applied, &number.inbound.id) {
+    fn repeat(&mut self, item: &Incoming, number: &Number, key: &StreamKey) {
+        let applied = self.known.applied_event_id(key, number.inbound.stream_epoch, number.seq).map(str::to_owned);
+        match repeated(applied.as_deref(), &number.inbound.id) {
             Repeated::Duplicate => {
                 self.done.duplicates += 1;
                 self.replayed(item);
@@ -240,7 +207,6 @@ impl<'a, E: Effects> Fold<'a, E> {
                 self.quarantine(item, number, &cause);
             }
         }
-        Ok(())
     }
 
     /// Keeps an early record for later, unless it is there already.
@@ -330,34 +296,7 @@ impl<'a, E: Effects> Fold<'a, E> {
     /// Writes everything that the records changed.
     pub(super) async fn finish(mut self) -> Result<Done, GateError> {
         self.streams.save(self.tx).await?;
-        let now = db::now();
-        if !self.applied.is_empty() {
-            let sql = format!(
-                "INSERT INTO applied (source, stream_id, stream_epoch, stream_seq, event_id, applied_at) VALUES {}",
-                db::rows(6, self.applied.len())
-            );
-            let values = self.applied.drain(..).flat_map(|row| -> [Value; 6] {
-                [
-                    row.key.source.into(),
-                    row.key.stream_id.into(),
-                    row.epoch.into(),
-                    row.seq.into(),
-                    row.event_id.into(),
-                    now.into(),
-                ]
-            });
-            db::exec(self.tx, &sql, values).await?;
-        }
-        if !self.once_new.is_empty() {
-            let sql = format!(
-                "INSERT INTO applied_once (event_type, stream_id, event_id, applied_at) VALUES {}",
-                db::rows(4, self.once_new.len())
-            );
-            let values = self.once_new.drain(..).flat_map(|(event_type, stream_id, event_id)| -> [Value; 4] {
-                [event_type.into(), stream_id.into(), event_id.into(), now.into()]
-            });
-            db::exec(self.tx, &sql, values).await?;
-        }
+        self.known.save(self.tx).await?;
         let group = &self.options.group;
         for (verdict, kind, topic) in &self.closings {
             if letters::close(self.tx, group, topic, *kind, verdict).await? {

@@ -169,11 +169,6 @@ pub(super) async fn close(
     Ok(true)
 }
 
-/// Whether a letter exists: its record then waits for a decision, or has had one.
-pub(super) async fn exists(tx: &Tx, letter_id: &str) -> Result<bool, DbErr> {
-    Ok(db::query_one(tx, "SELECT 1 AS one FROM dead_letter WHERE letter_id = $1", [letter_id.into()]).await?.is_some())
-}
-
 fn mail(
     letter_id: &str,
     seq: i64,

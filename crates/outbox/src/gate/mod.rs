@@ -7,6 +7,7 @@ mod effects;
 mod fold;
 mod identity;
 mod incoming;
+mod known;
 mod letters;
 mod options;
 pub(crate) mod parked;

@@ -81,6 +81,11 @@ impl Streams {
         self.by_key.get(key).unwrap_or(&UNSEEN)
     }
 
+    /// Whether a number is applied or skipped.
+    pub(super) fn is_done(&self, key: &StreamKey, epoch: i64, seq: i64) -> bool {
+        self.get(key).epochs.get(&epoch).is_some_and(|here| seq <= here.applied)
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &StreamKey> {
         self.by_key.keys()
     }
