@@ -1,39 +1,85 @@
 //! Generates the assignments that a running study still lacks, with their pushes: at the start, at a resume, at an enrolment, and when a
 //! schedule is published. Brings rules and SQL together; must not know who asks.
 
-use outbox::db::{DbErr, Tx};
+use contracts::ids::ProjectId;
+use outbox::db::{self, DbErr, Tx};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::campaign::State;
 use crate::domain::plan::{self, PlannedAssignment, PlannedPush, Subject};
 use crate::domain::push::{self, Channel};
 use crate::domain::schedule::Schedule;
 use crate::domain::submission::AssignmentState;
 use crate::store::assignment::{self, Cause, NewAssignment};
-use crate::store::campaign::Campaign;
+use crate::store::campaign::{self, Campaign};
 use crate::store::notification::{self, NewNotification};
 use crate::store::{schedule, subject};
 
-/// Subjects planned at once: bounds the memory of a start.
-const SUBJECTS_AT_ONCE: i64 = 100;
+/// Assignments planned in one transaction: it stays far below its time limit however large the study is. What is left follows in portions.
+const PORTION: usize = 5_000;
+
+/// Assignments planned at once in memory.
+const AT_ONCE: usize = 1_000;
 
 /// Namespace of the ids made here. An id follows from what it stands for, so that the same cause can never make two.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6d0e_52c1_4b7f_4f0a_9c3e_8a41_d5b2_7e16);
 
-/// Generates what every enrolled subject lacks. Returns the number of assignments; 0 before the start and without a schedule.
-/// The campaign must be locked.
+/// Generates what the enrolled subjects lack: a portion now, of a large study the rest later, through [`go_on`]. Returns the number of
+/// assignments; 0 before the start and without a schedule. The campaign must be locked.
 ///
 /// # Errors
 /// The database's.
 pub(crate) async fn for_all(tx: &Tx, campaign: &Campaign, channel: Channel, now: OffsetDateTime) -> Result<i64, DbErr> {
-    let Some(generation) = Generation::of(tx, campaign, channel, now).await? else { return Ok(0) };
-    let (mut created, mut after) = (0, String::new());
-    loop {
-        let subjects = subject::page_after(tx, &campaign.study, &after, SUBJECTS_AT_ONCE).await?;
-        let Some(last) = subjects.last() else { return Ok(created) };
-        after.clone_from(&last.id);
-        created += generation.fill(tx, &subjects).await?;
+    portion(tx, campaign, "", channel, now).await
+}
+
+/// Generates the next portion of a study that has more to generate.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn go_on(tx: &Tx, study: &ProjectId, channel: Channel) -> Result<i64, DbErr> {
+    let now = db::now();
+    let campaign = campaign::lock(tx, study, now).await?;
+    match (&campaign.generate_after, campaign.state) {
+        (None, _) => Ok(0),
+        (Some(_), State::Closed) => {
+            campaign::generate_after(tx, study, None).await?;
+            Ok(0)
+        }
+        (Some(after), _) => portion(tx, &campaign, after, channel, now).await,
     }
+}
+
+async fn portion(
+    tx: &Tx,
+    campaign: &Campaign,
+    after: &str,
+    channel: Channel,
+    now: OffsetDateTime,
+) -> Result<i64, DbErr> {
+    let Some(generation) = Generation::of(tx, campaign, channel, now).await? else {
+        campaign::generate_after(tx, &campaign.study, None).await?;
+        return Ok(0);
+    };
+    let per_subject = generation.schedule.assignments_per_subject().max(1);
+    let subjects_at_once = i64::try_from((AT_ONCE / per_subject).max(1)).unwrap_or(1);
+    let (mut created, mut planned, mut after) = (0, 0, after.to_owned());
+    let rest = loop {
+        let subjects = subject::page_after(tx, &campaign.study, &after, subjects_at_once).await?;
+        let Some(last) = subjects.last() else { break None };
+        if planned >= PORTION {
+            break Some(after.as_str());
+        }
+        planned += subjects.len() * per_subject;
+        let through = last.id.clone();
+        created += generation.fill(tx, &subjects).await?;
+        after = through;
+    };
+    if rest.is_some() || campaign.generate_after.is_some() {
+        campaign::generate_after(tx, &campaign.study, rest).await?;
+    }
+    Ok(created)
 }
 
 /// As [`for_all`], for one subject.

@@ -71,6 +71,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     supervisor.spawn(Phase::Work, "responses", move |stop| drain(intake, grace, stop));
     let pusher = Pusher::new(db.clone(), webhook, push.options(), pushes_planned);
     supervisor.spawn(Phase::Work, "pushes", |stop| pusher.run(stop));
+    let (rest_db, channel, every) = (db.clone(), push.channel(), push.push_poll);
+    supervisor.spawn(Phase::Work, "generation", move |stop| upkeep::generate_rest(rest_db, channel, every, stop));
     let (window_db, every) = (db.clone(), push.window_check);
     supervisor.spawn(Phase::Work, "windows", move |stop| upkeep::close_windows(window_db, every, stop));
     let (log_db, keep) = (db.clone(), config.intake.request_retention);

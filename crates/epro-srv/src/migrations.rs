@@ -20,7 +20,8 @@ impl MigrationName for Questionnaires {
 
 /// Doubles are impossible here, whatever the code does: a subject is asked an instrument at a visit once, a push exists once per assignment,
 /// kind and instant, an assignment has one response and a submission id one place.
-const INDEXES: [&str; 11] = [
+const INDEXES: [&str; 12] = [
+    "CREATE INDEX campaign_to_generate ON campaign (study_id) WHERE generate_after IS NOT NULL",
     "CREATE UNIQUE INDEX applied_event_once ON applied_event (study_id, event_id)",
     "CREATE UNIQUE INDEX assignment_once ON assignment (study_id, subject_id, visit_id, instrument_id)
      WHERE state <> 'CANCELLED'",
@@ -65,7 +66,8 @@ fn day(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).date().not_null().take()
 }
 
-/// One row per study, written on first sight: its lock guards everything of the study.
+/// One row per study, written on first sight: its lock guards everything of the study. `generate_after` is the subject after which assignments
+/// are still to be generated; NULL when all are.
 fn campaign() -> TableCreateStatement {
     Table::create()
         .table("campaign")
@@ -76,6 +78,7 @@ fn campaign() -> TableCreateStatement {
         .col(ColumnDef::new("start_event_id").text())
         .col(ColumnDef::new("last_event_id").text())
         .col(instant("last_event_applied_at"))
+        .col(ColumnDef::new("generate_after").text())
         .col(instant("created_at").not_null())
         .to_owned()
 }

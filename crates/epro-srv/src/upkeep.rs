@@ -1,4 +1,4 @@
-//! What time alone brings about: windows close, and old answers to request ids are forgotten. Several instances may do it at once.
+//! What goes on beside events and calls: the rest of a large study is generated, windows close, and old answers to request ids are forgotten. Several instances may do it at once.
 
 use std::time::Duration;
 
@@ -8,10 +8,49 @@ use time::Date;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::push::Channel;
+use crate::generation;
 use crate::store::{assignment, campaign, notification};
 
 /// Studies looked after in one round.
 const STUDIES_AT_ONCE: i64 = 100;
+
+/// Generates what starts and schedules of large studies left to do, looking every `every` until `stop`.
+///
+/// # Errors
+/// None: what cannot be done now is done in the next round.
+pub(crate) async fn generate_rest(
+    db: Database,
+    channel: Channel,
+    every: Duration,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut rounds = rounds(every);
+    while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+        if let Some(Err(error)) = stop.run_until_cancelled(generate_what_is_left(&db, channel)).await {
+            tracing::warn!(%error, "assignments of a large study could not be generated");
+        }
+    }
+    Ok(())
+}
+
+/// Generates until nothing is left; returns how many assignments.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn generate_what_is_left(db: &Database, channel: Channel) -> Result<i64, DbErr> {
+    let mut created = 0;
+    loop {
+        let studies = campaign::to_generate(db.reader(), STUDIES_AT_ONCE).await?;
+        if studies.is_empty() {
+            return Ok(created);
+        }
+        for study in studies {
+            created +=
+                db.transaction(move |tx| Box::pin(async move { generation::go_on(tx, &study, channel).await })).await?;
+        }
+    }
+}
 
 /// Closes windows every `every` until `stop`.
 ///

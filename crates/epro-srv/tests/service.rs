@@ -1,4 +1,5 @@
 //! The whole service on ports of its own: events from the embedded broker, calls over gRPC, a clean stop.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -40,6 +40,12 @@ pub fn version_after(current: i64, asked: i64) -> Result<i64, VersionNotHigher> 
 }
 
 impl Schedule {
+    /// How many assignments a subject gets.
+    #[must_use]
+    pub fn assignments_per_subject(&self) -> usize {
+        self.visits.iter().map(|visit| visit.instrument_ids.len()).sum()
+    }
+
     /// The instrument of this id.
     #[must_use]
     pub fn instrument(&self, id: &str) -> Option<&Instrument> {

@@ -23,6 +23,8 @@ pub(crate) struct Campaign {
     pub(crate) schedule_version: i64,
     /// When the study started, and the event that said so.
     pub(crate) start: Option<Start>,
+    /// The subject after which assignments are still to be generated; None when all are.
+    pub(crate) generate_after: Option<String>,
 }
 
 /// The start of a study.
@@ -43,7 +45,7 @@ pub(crate) async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Res
                ON CONFLICT (study_id) DO NOTHING";
     db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), now.into()]).await?;
     let sql = format!(
-        "SELECT state, schedule_version, started_at, start_event_id FROM campaign WHERE study_id = $1{}",
+        "SELECT state, schedule_version, started_at, start_event_id, generate_after FROM campaign WHERE study_id = $1{}",
         db::lock_suffix(db::kind_of(tx))
     );
     let row = db::query_one(tx, &sql, [study.as_str().into()])
@@ -58,7 +60,28 @@ pub(crate) async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Res
         state: parsed(&row, "state")?,
         schedule_version: row.try_get("", "schedule_version")?,
         start,
+        generate_after: row.try_get("", "generate_after")?,
     })
+}
+
+/// Notes after which subject assignments are still to be generated; None when all are.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn generate_after(tx: &Tx, study: &ProjectId, subject_id: Option<&str>) -> Result<(), DbErr> {
+    let sql = "UPDATE campaign SET generate_after = $1 WHERE study_id = $2";
+    db::exec(tx, sql, [subject_id.map(str::to_owned).into(), study.as_str().into()]).await?;
+    Ok(())
+}
+
+/// Up to `limit` studies with assignments still to be generated.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn to_generate<C: ConnectionTrait>(conn: &C, limit: i64) -> Result<Vec<ProjectId>, DbErr> {
+    let sql = "SELECT study_id FROM campaign WHERE generate_after IS NOT NULL LIMIT $1";
+    let rows = db::query_all(conn, sql, [limit.into()]).await?;
+    rows.iter().map(|row| parsed(row, "study_id")).collect()
 }
 
 /// The states of these studies, which stay as they are until the transaction ends. Unknown studies are absent.

@@ -5,6 +5,8 @@ use contracts::epro::v1::epro_service_server::EproService as _;
 use contracts::epro::v1::{AssignmentState, CampaignState, NotificationKind, NotificationState};
 use tonic::{Code, Request};
 
+use crate::domain::push::Channel;
+
 use super::{Epro, STUDY, TestDatabase, day, enrolment, event, on_both_databases, refused, schedule};
 
 on_both_databases!(
@@ -19,6 +21,7 @@ on_both_databases!(
     a_new_version_takes_over_what_has_not_opened,
     a_request_id_gives_the_first_answer_again,
     closed_windows_are_missed,
+    a_large_study_is_generated_in_portions,
     unknown_studies_and_versions_are_refused,
 );
 
@@ -212,6 +215,24 @@ async fn closed_windows_are_missed(database: TestDatabase) {
     assert_eq!((missed.len(), missed[0].visit_id.as_str()), (1, "day-1"));
     let states: Vec<_> = epro.pushes().await.into_iter().map(|push| push.1).collect();
     assert_eq!(states.iter().filter(|state| **state == NotificationState::Cancelled).count(), 1, "its reminder");
+}
+
+async fn a_large_study_is_generated_in_portions(database: TestDatabase) {
+    let epro = Epro::on(&database).await;
+    let mut large = schedule();
+    large.visits = (0..500).map(|n| proto::Visit { visit_id: format!("v-{n}"), ..large.visits[0].clone() }).collect();
+    large.reminders.clear();
+    epro.publish(large).await;
+    for number in 0..13 {
+        epro.enrol(&format!("s-{number}")).await;
+    }
+    epro.happens("ProjectStarted", 1).await;
+    assert_eq!(epro.campaign().await.assignment_count, 5_000);
+    assert_eq!(epro.enrol("s-late").await, 500, "an enrolment meanwhile gets its own");
+    assert_eq!(crate::upkeep::generate_what_is_left(&epro.db, Channel::Record).await.unwrap(), 1_500);
+    assert_eq!(crate::upkeep::generate_what_is_left(&epro.db, Channel::Record).await.unwrap(), 0);
+    let campaign = epro.campaign().await;
+    assert_eq!((campaign.assignment_count, campaign.notification_count), (7_000, 7_000));
 }
 
 async fn unknown_studies_and_versions_are_refused(database: TestDatabase) {

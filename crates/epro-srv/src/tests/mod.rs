@@ -1,6 +1,7 @@
 //! The service without its sockets: the RPC trait, the reactions and the loops on a database of the test's own.
 
 mod campaigns;
+mod laws;
 mod pages;
 mod pushes;
 mod responses;

@@ -35,7 +35,7 @@ async fn started(database: &TestDatabase, subjects: usize) -> (Epro, Vec<proto::
     (epro, due)
 }
 
-fn submission(id: &str, assignment: &proto::Assignment, pain: f64) -> proto::SubmitResponseRequest {
+pub(super) fn submission(id: &str, assignment: &proto::Assignment, pain: f64) -> proto::SubmitResponseRequest {
     let pain = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(pain)) };
     proto::SubmitResponseRequest {
         submission_id: id.into(),

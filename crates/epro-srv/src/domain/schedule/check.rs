@@ -46,7 +46,7 @@ pub fn check(schedule: &Schedule) -> Vec<Violation> {
     for (at, visit) in schedule.visits.iter().enumerate() {
         found.visit(&format!("schedule.visits[{at}]"), visit, &known);
     }
-    let asked: usize = schedule.visits.iter().map(|visit| visit.instrument_ids.len()).sum();
+    let asked = schedule.assignments_per_subject();
     if asked > MAX_ASSIGNMENTS_PER_SUBJECT {
         found.add(
             "schedule.visits",
