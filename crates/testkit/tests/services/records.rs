@@ -15,6 +15,8 @@ use testkit::{
 const EVERY_STACK: [Stack; 3] = [Stack::SQLITE_EMBEDDED, Stack::SQLITE_KAFKA, Stack::POSTGRES_KAFKA];
 const BOTH_DATABASES: [Stack; 2] = [Stack::SQLITE_EMBEDDED, Stack::POSTGRES_KAFKA];
 const LETTER_DEADLINE: Duration = Duration::from_secs(60);
+/// Commits, statistics and reports come every second or few.
+const SEEN_DEADLINE: Duration = Duration::from_secs(15);
 /// 2026-01-02T03:04:05Z.
 const START_TIME: i64 = 1_767_323_045;
 
@@ -124,12 +126,17 @@ async fn seen(cluster: &mut Cluster) -> Result<()> {
         let applied = cluster.metric(service, "gate_records_total", "outcome=\"applied\"").await?;
         ensure!(applied >= 1.0, "{service} counts {applied} applied events");
         for metric in ["worker_pool_dead_letters_total", "kafka_worker_pool_commits_total", "kafka_worker_pool_lag"] {
-            let text = cluster.metrics(service).await?;
-            ensure!(text.contains(metric), "{service} has no {metric}");
+            wait_until(&format!("{service} has {metric}"), SEEN_DEADLINE, async || {
+                cluster.metrics(service).await.ok()?.contains(metric).then_some(())
+            })
+            .await;
         }
         let url = cluster.first(service).admin_url("/readyz");
-        let detail = reqwest::get(url).await?.error_for_status()?.text().await?;
-        ensure!(detail.contains("letter"), "{service} is silent about its open letter: {detail}");
+        wait_until(&format!("{service} tells of its open letter"), SEEN_DEADLINE, async || {
+            let detail = reqwest::get(&url).await.ok()?.error_for_status().ok()?.text().await.ok()?;
+            detail.contains("letter").then_some(())
+        })
+        .await;
     }
     let text = cluster.metrics(Service::Project).await?;
     ensure!(text.contains("outbox_published_total"), "project-srv does not count what it published");
