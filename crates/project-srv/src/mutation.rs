@@ -222,17 +222,7 @@ impl Transaction<'_> {
             partition_key: id.to_owned(),
             traceparent: self.call.traceparent.clone(),
         };
-        NewEvent {
-            headers: envelope.to_headers().into_iter().map(|(name, value)| (name, Some(value.into_bytes()))).collect(),
-            event_id: envelope.id,
-            stream_id: id.to_owned(),
-            stream_epoch: project.stream_epoch,
-            stream_seq: project.event_seq,
-            event_type: envelope.event_type,
-            topic: self.topic.to_owned(),
-            key: id.into(),
-            payload: Some(event.to_json()),
-        }
+        NewEvent::of(self.topic, &envelope, event.to_json())
     }
 }
 
