@@ -16,6 +16,9 @@ use super::{ConnectError, Kind, Options, environment_error};
 /// A pooled PostgreSQL connection that idled longer is asked whether it still lives before it is handed out.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(2);
 
+/// Each connection to SQLite is a thread with a page cache of its own.
+const SQLITE_READERS: u32 = 4;
+
 pub(super) struct Opened {
     pub(super) kind: Kind,
     pub(super) writer: DatabaseConnection,
@@ -71,7 +74,9 @@ async fn open_sqlite(url: &str, options: &Options) -> Result<Opened, ConnectErro
     within(options.connect_timeout, sqlx::query("BEGIN IMMEDIATE; ROLLBACK").execute(&writer)).await.map_err(broken)?;
     let reader = within(
         options.connect_timeout,
-        pool().max_connections(options.max_connections.max(1)).connect_with(settings.pragma("query_only", "1")),
+        pool()
+            .max_connections(options.max_connections.clamp(1, SQLITE_READERS))
+            .connect_with(settings.pragma("query_only", "1")),
     )
     .await
     .map_err(broken)?;

@@ -30,7 +30,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Connections of the PostgreSQL pool (SQLite: readers; the writer is always one).
+    /// Connections of the PostgreSQL pool (SQLite: readers, four at most; the writer is always one).
     pub max_connections: u32,
     /// Opening the first connection.
     pub connect_timeout: Duration,

@@ -15,7 +15,7 @@ pub trait Effects: Send + Sync + 'static {
     /// closed.
     ///
     /// # Errors
-    /// What is to become of the event; the transaction is rolled back in any case.
+    /// What is to become of the event; the transaction is rolled back in any case. A panic counts as an attempt, as [`EffectError::Retry`].
     fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send;
 }
 

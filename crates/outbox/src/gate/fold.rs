@@ -1,12 +1,14 @@
 //! One transaction of the gate: lock the streams, fold the records into them in order, write the result in a few statements. It must not
 //! know the pool, nor open or end the transaction.
 
-use std::collections::BTreeSet;
+use std::{any::Any, collections::BTreeSet, panic::AssertUnwindSafe};
 
 use contracts::{
     control::{Decision as Verdict, OutcomeKind},
     inbound::Inbound,
 };
+
+use futures_util::FutureExt as _;
 
 use super::{
     decision::{Decision, Kind, Repeated, repeated},
@@ -187,7 +189,9 @@ impl<'a, E: Effects> Fold<'a, E> {
         if is_once && self.known.had_its_effect(&key) {
             return Ok(());
         }
-        self.effects.apply(self.tx, &event).await.map_err(culprit)?;
+        // Also of a parked record, which the pool does not know: a panic must be charged to the record that caused it.
+        let applied = AssertUnwindSafe(self.effects.apply(self.tx, &event)).catch_unwind().await;
+        applied.unwrap_or_else(|panic| Err(EffectError::Retry(panicked(&*panic)))).map_err(culprit)?;
         self.done.applied += 1;
         if is_once {
             self.known.has_its_effect(key, &inbound.id);
@@ -319,4 +323,9 @@ impl<'a, E: Effects> Fold<'a, E> {
         self.done.drainable = self.streams.drainable();
         Ok(self.done)
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the effect panicked: {}", text.unwrap_or("without a message"))
 }
