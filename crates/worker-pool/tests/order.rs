@@ -1,0 +1,91 @@
+//! The law of the pool, for random jobs with random faults: two jobs of one key never run at once and never swap, every job ends exactly once,
+//! and ends as its faults say.
+
+mod rig;
+
+use proptest::prelude::*;
+use rig::{Fault, Item, job, options, start};
+use worker_pool::GiveUpReason;
+
+const MAX_ATTEMPTS: u32 = 3;
+
+fn jobs() -> impl Strategy<Value = Vec<Item>> {
+    let fault = prop_oneof![
+        6 => Just(None),
+        2 => Just(Some(Fault::Retry)),
+        1 => Just(Some(Fault::Panic)),
+        1 => Just(Some(Fault::Hang)),
+        1 => Just(Some(Fault::Reject)),
+        1 => Just(Some(Fault::Unavailable)),
+    ];
+    let one = (0_u64..8, 0_u64..4, fault, 1_u32..5);
+    prop::collection::vec(one, 1..120).prop_map(|drawn| {
+        (0..)
+            .zip(drawn)
+            .map(|(number, (key, work_ms, fault, times))| {
+                let item = job(number, key).work_ms(work_ms);
+                fault.map_or(item.clone(), |fault| item.fault(fault, times))
+            })
+            .collect()
+    })
+}
+
+fn reason_of(item: &Item) -> Option<GiveUpReason> {
+    match item.fault? {
+        Fault::Reject => Some(GiveUpReason::Rejected),
+        Fault::Retry | Fault::Panic | Fault::Hang if item.times >= MAX_ATTEMPTS => Some(GiveUpReason::Exhausted),
+        _ => None,
+    }
+}
+
+fn attempts_of(item: &Item) -> u32 {
+    match item.fault {
+        None | Some(Fault::Unavailable | Fault::Hold) => 0,
+        Some(Fault::Reject) => 1,
+        Some(Fault::Retry | Fault::Panic | Fault::Hang) => item.times.min(MAX_ATTEMPTS),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn keys_keep_their_order_and_every_job_ends_once(
+        items in jobs(),
+        lanes in 1_usize..4,
+        workers in 1_usize..12,
+        max_batch in 1_usize..20,
+        letters_fail in 0_u32..4,
+    ) {
+        rig::hide_planned_panics();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let (log, items) = runtime.block_on(async {
+            let bench = start(options(lanes, workers, max_batch));
+            bench.log.lock().unwrap().letters_fail = letters_fail;
+            for some in items.chunks(7) {
+                bench.give(some.iter().cloned());
+                tokio::task::yield_now().await;
+            }
+            bench.until(items.len()).await;
+            let log = std::sync::Arc::clone(&bench.log);
+            bench.pool.close().await;
+            (log, items)
+        });
+        let log = log.lock().unwrap();
+        prop_assert!(log.overlaps.is_empty(), "keys {:?} ran twice at once", log.overlaps);
+        let mut seen: Vec<u64> = log.ends.iter().map(|end| end.number).collect();
+        for key in 0..8 {
+            let of_key: Vec<u64> = log.ends.iter().filter(|end| end.key == key).map(|end| end.number).collect();
+            prop_assert!(of_key.is_sorted(), "key {key} ended as {of_key:?}");
+        }
+        seen.sort_unstable();
+        prop_assert_eq!(seen, (0..items.len() as u64).collect::<Vec<_>>());
+        for end in &log.ends {
+            let item = &items[usize::try_from(end.number).unwrap()];
+            prop_assert_eq!(end.gave_up.as_ref().map(|gave_up| gave_up.reason), reason_of(item), "{:?}", item);
+            prop_assert_eq!(end.tag.attempts, attempts_of(item), "{:?}", item);
+        }
+        let most = log.calls.iter().map(Vec::len).max().unwrap_or(0);
+        prop_assert!(most <= max_batch, "a call of {most} jobs");
+    }
+}

@@ -1,0 +1,251 @@
+//! A pool under test: jobs that behave as told, and a log of all that happened to them, on a paused clock.
+#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use worker_pool::{Backoff, BoxError, Finished, GaveUp, HandlerError, Job, Pool, PoolOptions, Tag, Work, lane_of, mix};
+
+/// How a job fails, as often as it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Retry,
+    Panic,
+    Hang,
+    Reject,
+    Unavailable,
+    Hold,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub number: u64,
+    pub key: u64,
+    pub work: Duration,
+    pub fault: Option<Fault>,
+    /// How often the fault strikes when the job stands alone. In company it strikes as long as it has not struck out.
+    pub times: u32,
+}
+
+/// What happened to one job, in the order of ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub number: u64,
+    pub key: u64,
+    pub tag: Tag,
+    pub gave_up: Option<GaveUp>,
+    pub at: Instant,
+}
+
+#[derive(Default)]
+pub struct Log {
+    pub ends: Vec<End>,
+    pub calls: Vec<Vec<u64>>,
+    pub held: Vec<Tag>,
+    struck: HashMap<u64, u32>,
+    running: HashSet<u64>,
+    pub most_running: usize,
+    pub overlaps: Vec<u64>,
+    /// How often the giving up of any job still fails.
+    pub letters_fail: u32,
+}
+
+pub struct Rig {
+    pub log: Arc<Mutex<Log>>,
+}
+
+struct Running<'a> {
+    log: &'a Mutex<Log>,
+    keys: Vec<u64>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for key in &self.keys {
+            log.running.remove(key);
+        }
+    }
+}
+
+impl Rig {
+    fn begin(&self, items: &[Item]) -> Running<'_> {
+        let mut log = self.log.lock().unwrap();
+        log.calls.push(items.iter().map(|item| item.number).collect());
+        let mut keys: Vec<u64> = items.iter().map(|item| item.key).collect();
+        keys.dedup();
+        for &key in &keys {
+            if !log.running.insert(key) {
+                log.overlaps.push(key);
+            }
+        }
+        log.most_running = log.most_running.max(log.running.len());
+        Running { log: &self.log, keys }
+    }
+
+    /// The fault that strikes this call, if any.
+    fn strike(&self, items: &[Item]) -> Option<Fault> {
+        let mut log = self.log.lock().unwrap();
+        for item in items {
+            let struck = log.struck.entry(item.number).or_default();
+            if item.fault.is_some() && *struck < item.times {
+                // A batch that finds the environment away is not split, it comes back whole.
+                if items.len() == 1 || item.fault == Some(Fault::Unavailable) {
+                    *struck += 1;
+                }
+                return item.fault;
+            }
+        }
+        None
+    }
+}
+
+impl Work<Item> for Rig {
+    type Output = u64;
+
+    async fn run(&self, items: &[Item], tags: &[Tag]) -> Result<Vec<u64>, HandlerError> {
+        assert_eq!(items.len(), tags.len());
+        let _running = self.begin(items);
+        let work = items.iter().map(|item| item.work).max().unwrap_or_default();
+        if !work.is_zero() {
+            tokio::time::sleep(work).await;
+        }
+        match self.strike(items) {
+            None => Ok(items.iter().map(|item| item.number).collect()),
+            Some(Fault::Retry) => Err(HandlerError::retry("told to fail")),
+            Some(Fault::Panic) => panic!("told to panic"),
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Reject) => Err(HandlerError::reject("told to reject")),
+            Some(Fault::Unavailable) => Err(HandlerError::unavailable("told to be away")),
+            Some(Fault::Hold) => Err(HandlerError::hold("told to hold")),
+        }
+    }
+
+    async fn give_up(&self, _item: &Item, _gave_up: &GaveUp) -> Result<(), BoxError> {
+        let mut log = self.log.lock().unwrap();
+        if log.letters_fail > 0 {
+            log.letters_fail -= 1;
+            return Err("no room for letters".into());
+        }
+        Ok(())
+    }
+
+    fn finished(&self, jobs: Vec<Finished<Item, u64>>) {
+        let mut log = self.log.lock().unwrap();
+        for job in jobs {
+            if let Ok(number) = job.result {
+                assert_eq!(number, job.item.number, "a result went to another job");
+            }
+            log.ends.push(End {
+                number: job.item.number,
+                key: job.item.key,
+                tag: job.tag,
+                gave_up: job.result.err(),
+                at: Instant::now(),
+            });
+        }
+    }
+
+    fn held(&self, tag: Tag, _cause: String) {
+        self.log.lock().unwrap().held.push(tag);
+    }
+}
+
+pub struct Bench {
+    pub pool: Pool<Item, Rig>,
+    pub log: Arc<Mutex<Log>>,
+}
+
+pub fn options(lanes: usize, workers: usize, max_batch: usize) -> PoolOptions {
+    let mut options = PoolOptions::new("test");
+    options.lanes = lanes;
+    options.workers = workers;
+    options.max_batch = max_batch;
+    options.max_attempts = 3;
+    options.handler_timeout = Duration::from_secs(1);
+    options.backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(100) };
+    options.circuit = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(200) };
+    options
+}
+
+pub fn start(options: PoolOptions) -> Bench {
+    let log = Arc::new(Mutex::new(Log::default()));
+    let rig = Rig { log: Arc::clone(&log) };
+    let pool = Pool::start(options, Arc::new(rig), &Handle::current());
+    Bench { pool, log }
+}
+
+/// A job without faults.
+pub fn job(number: u64, key: u64) -> Item {
+    Item { number, key, work: Duration::ZERO, fault: None, times: 0 }
+}
+
+impl Item {
+    pub fn work_ms(mut self, ms: u64) -> Self {
+        self.work = Duration::from_millis(ms);
+        self
+    }
+
+    pub fn fault(mut self, fault: Fault, times: u32) -> Self {
+        self.fault = Some(fault);
+        self.times = times;
+        self
+    }
+}
+
+impl Bench {
+    /// Gives jobs to their lanes, as group 0 of generation 1.
+    pub fn give(&self, items: impl IntoIterator<Item = Item>) {
+        self.give_as(0, 1, items);
+    }
+
+    pub fn give_as(&self, group: u32, generation: u32, items: impl IntoIterator<Item = Item>) {
+        let mut lanes: Vec<Vec<Job<Item>>> = (0..self.pool.lanes()).map(|_| Vec::new()).collect();
+        for item in items {
+            let tag = Tag { key: mix(item.key), group, generation, ticket: item.number, attempts: 0 };
+            lanes[lane_of(tag.key, self.pool.lanes())].push(Job { tag, item });
+        }
+        for (lane, jobs) in lanes.into_iter().enumerate() {
+            if !jobs.is_empty() {
+                self.pool.offer(lane, jobs).expect("there is room");
+            }
+        }
+    }
+
+    /// Waits until `count` jobs have ended.
+    pub async fn until(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.log.lock().unwrap().ends.len() < count {
+            assert!(Instant::now() < deadline, "only {} ended", self.ends().len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub fn ends(&self) -> Vec<End> {
+        self.log.lock().unwrap().ends.clone()
+    }
+
+    pub fn numbers(&self) -> Vec<u64> {
+        self.ends().iter().map(|end| end.number).collect()
+    }
+
+    pub fn calls(&self) -> Vec<Vec<u64>> {
+        self.log.lock().unwrap().calls.clone()
+    }
+}
+
+/// Panics that jobs are told to have would fill the output.
+pub fn hide_planned_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload().downcast_ref::<&str>() != Some(&"told to panic") {
+                usual(panic);
+            }
+        }));
+    });
+}
