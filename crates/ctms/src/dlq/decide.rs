@@ -29,15 +29,16 @@ pub(super) async fn replay(
         Some(path) => Some(std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?),
         None => letter.payload.clone(),
     };
-    send(config, letter, payload, decision_of(letter, decision).replay_headers()).await
+    send(config, letter, &letter.headers, payload, decision_of(letter, decision).replay_headers()).await
 }
 
-/// Sends a skip marker for the letter's number.
+/// Sends a skip marker: for the letter's number if it has one, else for the letter alone.
 ///
 /// # Errors
 /// The broker does not acknowledge.
 pub(super) async fn discard(config: &ClientConfig, letter: &FoldedLetter, decision: DecisionArgs) -> anyhow::Result<()> {
-    send(config, letter, None, decision_of(letter, decision).skip_headers()).await
+    let headers = if letter.has_number() { letter.headers.as_slice() } else { &[] };
+    send(config, letter, headers, None, decision_of(letter, decision).skip_headers()).await
 }
 
 fn decision_of(letter: &FoldedLetter, decision: DecisionArgs) -> Decision {
@@ -47,12 +48,13 @@ fn decision_of(letter: &FoldedLetter, decision: DecisionArgs) -> Decision {
 async fn send(
     config: &ClientConfig,
     letter: &FoldedLetter,
+    original: &[(String, Vec<u8>)],
     payload: Option<Vec<u8>>,
     decision: Vec<(String, String)>,
 ) -> anyhow::Result<()> {
     let topic = topics::retry_topic(base_topic(letter), &letter.letter.group);
     let mut headers = OwnedHeaders::new();
-    for (key, value) in &letter.headers {
+    for (key, value) in original {
         headers = headers.insert(Header { key, value: Some(value) });
     }
     for (key, value) in &decision {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::control::{Letter, Outcome, OutcomeKind};
+use contracts::{
+    control::{Letter, Outcome, OutcomeKind},
+    envelope::CloudEvent,
+};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use serde::Serialize;
 
@@ -30,6 +33,12 @@ pub(super) struct FoldedLetter {
 }
 
 impl FoldedLetter {
+    /// Whether the original record has a number in its project's stream, which the letter blocks.
+    pub(super) fn has_number(&self) -> bool {
+        let header = |name: &str| self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice());
+        CloudEvent::from_headers(&header).is_ok_and(|event| event.sequence.is_some())
+    }
+
     /// The text of a header of the original record.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;

@@ -20,13 +20,14 @@ pub(crate) struct DoctorArgs {
     /// Admin HTTP of the services.
     #[arg(
         long = "admin-url",
+        env = "CTMS_ADMIN_URLS",
         value_name = "URL",
         value_delimiter = ',',
         default_values = ["http://127.0.0.1:8081", "http://127.0.0.1:8082", "http://127.0.0.1:8083", "http://127.0.0.1:8084"]
     )]
     admin_urls: Vec<String>,
     /// Database of a service, e.g. postgres://project@localhost/project; repeat it. Without it the files in --data are looked at.
-    #[arg(long = "database", value_name = "URL", value_delimiter = ',')]
+    #[arg(long = "database", env = "CTMS_DATABASES", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
     databases: Vec<String>,
     /// Data folder of `ctms dev`, looked at where it exists.
     #[arg(long, env = "CTMS_DATA", value_name = "DIR", default_value = ".ctms")]
