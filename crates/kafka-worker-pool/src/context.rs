@@ -41,6 +41,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(group = &*self.group, %error, reason, "Kafka client");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.shared.board().is_connected = false;
+        }
         self.shared.set_error("Kafka client", &format!("{error}: {reason}"));
     }
 
@@ -58,8 +61,9 @@ impl ClientContext for Context {
             lag += of_topic;
         }
         self.shared.counters.lag.store(lag, Ordering::Relaxed);
-        // A broker that answers clears what an unreachable one left.
-        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+        let is_connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+        self.shared.board().is_connected = is_connected;
+        if is_connected {
             self.shared.clear_error("Kafka client");
         }
     }
@@ -71,7 +75,7 @@ impl ConsumerContext for Context {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, list),
             _ => {
-                tracing::warn!(group = &*self.group, code = ?RDKafkaErrorCode::from(event), "an unknown rebalance event")
+                tracing::warn!(group = &*self.group, code = ?RDKafkaErrorCode::from(event), "an unknown rebalance event");
             }
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct State {
     natives: Vec<NativeMessage>,
     /// Bytes of the largest record of the last drain: how far the next may go.
     pub(crate) largest_bytes: usize,
+    /// Shown in the status until a record comes.
+    pub(crate) has_fetch_error: bool,
     drains: Vec<Drain>,
     /// The deadline of the stop under way.
     stopping: Option<Instant>,
@@ -73,6 +75,7 @@ impl State {
             lanes: (0..lanes).map(|_| Vec::new()).collect(),
             natives: Vec::with_capacity(QUANTUM),
             largest_bytes: 1,
+            has_fetch_error: false,
             drains: Vec::new(),
             stopping: None,
             last_store: Instant::now(),

@@ -27,6 +27,9 @@ use crate::shared::{HeldSince, Restart};
 /// Jobs per message to a lane.
 const JOBS_PER_MESSAGE: usize = 128;
 
+/// The source of errors of fetching, in the status.
+const FETCH: &str = "fetch";
+
 /// A user's own key of a record.
 pub(crate) type KeyOf = Arc<dyn Fn(&Record) -> Bytes + Send + Sync>;
 
@@ -79,20 +82,23 @@ impl<H: Handler> DataThread<H> {
         let record = record_of(native, &partition.name.topic);
         self.state.largest_bytes = self.state.largest_bytes.max(record.size_bytes());
         self.meters.records.increment(1);
+        if std::mem::take(&mut self.state.has_fetch_error) {
+            self.shared.clear_error(FETCH);
+        }
         if self.state.partitions.get(slot).is_stopped {
             self.state.partitions.set_aside(slot, record);
-        } else if let Err(record) = self.dispatch(slot, record, now) {
+        } else if let Some(record) = self.dispatch(slot, record, now) {
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
         }
     }
 
-    /// Hands a record to its lane, unless its key is at its cap.
-    fn dispatch(&mut self, slot: u32, record: Record, now: Instant) -> Result<(), Record> {
+    /// Hands a record to its lane, or back when its key is at its cap.
+    fn dispatch(&mut self, slot: u32, record: Record, now: Instant) -> Option<Record> {
         let key = self.keys.hash(slot, &record);
         if self.state.partitions.of_key(key) >= self.options.key_backlog {
             self.state.partitions.get_mut(slot).full_key = Some(key);
-            return Err(record);
+            return Some(record);
         }
         let ticket = self.state.partitions.dispatch(slot, &record, key, now);
         let tag = Tag { key, group: slot, generation: self.state.partitions.get(slot).generation, ticket, attempts: 0 };
@@ -101,7 +107,7 @@ impl<H: Handler> DataThread<H> {
         if self.state.lanes[lane].len() >= JOBS_PER_MESSAGE {
             self.flush_lane(lane);
         }
-        Ok(())
+        None
     }
 
     pub(crate) fn flush(&mut self) {
@@ -189,7 +195,7 @@ impl<H: Handler> DataThread<H> {
         self.state.partitions.get_mut(slot).full_key = None;
         let now = Instant::now();
         while let Some(record) = self.state.partitions.take_aside(slot) {
-            if let Err(record) = self.dispatch(slot, record, now) {
+            if let Some(record) = self.dispatch(slot, record, now) {
                 self.state.partitions.put_back(slot, record);
                 self.flush();
                 return;
@@ -217,7 +223,8 @@ impl<H: Handler> DataThread<H> {
         let name = TopicPartition::new(error.topic.as_str(), error.partition);
         let slot = self.state.partitions.slot_of(&name);
         if error.code != RDKafkaErrorCode::AutoOffsetReset {
-            self.shared.set_error("fetch", &error.to_string());
+            self.shared.set_error(FETCH, &error.to_string());
+            self.state.has_fetch_error = true;
             tracing::warn!(partition = %name, %error, "the client could not fetch");
             return;
         }

@@ -66,3 +66,71 @@ impl Drain {
         now >= self.began + PATIENCE && self.slots.iter().filter(|slot| can_end(slot)).all(|slot| undone(slot) == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::record::{Headers, Record, TopicPartition};
+    use crate::shared::{Begin, HeldSince};
+
+    /// One partition with one record in hand, being drained until ten seconds from now.
+    fn given() -> (Partitions, u64, Drain, Instant) {
+        let mut partitions = Partitions::default();
+        let name = TopicPartition::new("t", 0);
+        let slot = partitions.assign(&name, Begin::Fresh);
+        let record = Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 5,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
+        let ticket = partitions.dispatch(slot, &record, 1, Instant::now());
+        let now = Instant::now();
+        let drain = Drain::new(vec![slot], now + Duration::from_secs(10), sync_channel(1).0, true);
+        (partitions, ticket, drain, now)
+    }
+
+    #[test]
+    fn waits_for_records_then_for_the_store() {
+        let (mut partitions, ticket, mut drain, now) = given();
+        let closed = CircuitState::Closed;
+        let later = now + Duration::from_secs(9);
+        assert_eq!(drain.waits(&partitions, closed, later, |_| true), Waits::ForRecords);
+        let generation = partitions.get(0).generation;
+        assert!(partitions.complete(0, generation, ticket));
+        assert_eq!(drain.waits(&partitions, closed, later, |_| true), Waits::ForTheStore);
+        assert_eq!(drain.waits(&partitions, closed, later, |_| false), Waits::NoMore);
+    }
+
+    #[test]
+    fn neither_waits_beyond_its_deadline() {
+        let (partitions, _, mut drain, now) = given();
+        let late = now + Duration::from_secs(10);
+        assert_eq!(drain.waits(&partitions, CircuitState::Closed, late, |_| true), Waits::ForTheStore);
+        let too_late = late + SAVE_TIMEOUT;
+        assert_eq!(drain.waits(&partitions, CircuitState::Closed, too_late, |_| true), Waits::NoMore);
+    }
+
+    #[test]
+    fn what_waits_for_the_environment_or_a_release_is_not_waited_for_long() {
+        let (partitions, _, mut drain, now) = given();
+        let open = CircuitState::Open;
+        assert_eq!(drain.waits(&partitions, open, now, |_| false), Waits::ForRecords);
+        assert_eq!(drain.waits(&partitions, open, now + 2 * PATIENCE, |_| false), Waits::NoMore);
+
+        let (mut partitions, _, mut drain, now) = given();
+        partitions.get_mut(0).held.push(HeldSince {
+            partition: TopicPartition::new("t", 0),
+            offset: 5,
+            cause: "full".to_owned(),
+            since: now,
+        });
+        let patient = now + 2 * PATIENCE;
+        assert_eq!(drain.waits(&partitions, CircuitState::Closed, patient, |_| false), Waits::NoMore);
+    }
+}

@@ -128,6 +128,7 @@ impl Monitor {
         let board = self.shared.board();
         Status {
             phase: board.phase,
+            is_connected: board.is_connected,
             protocol: board.protocol,
             assigned: board.assigned.clone(),
             missing_topics: board.missing_topics.clone(),

@@ -186,8 +186,7 @@ mod tests {
 
     #[test]
     fn zero_and_reserved_are_refused_by_name() {
-        let mut zero = Options::default();
-        zero.workers = 0;
+        let zero = Options { workers: 0, ..Options::default() };
         assert!(zero.check().unwrap_err().to_string().contains("workers"));
         let mut reserved = Options::default();
         reserved.client.insert("enable.auto.commit".into(), "false".into());

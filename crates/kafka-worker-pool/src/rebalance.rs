@@ -52,6 +52,7 @@ impl Context {
         }
         self.count("assign");
         self.shared.counters.assignments.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared.board().is_connected = true;
         if !self.shared.should_stop() {
             self.shared.enter(Phase::Running);
         }

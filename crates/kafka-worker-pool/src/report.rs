@@ -41,6 +41,8 @@ pub struct Held {
 pub struct Status {
     /// Where it is in its life.
     pub phase: Phase,
+    /// Whether a broker answers, by the client's last statistics (every 2 s).
+    pub is_connected: bool,
     /// The group protocol in use: `consumer` or `classic`; empty before a broker has answered.
     pub protocol: &'static str,
     /// Partitions of this member.
@@ -66,9 +68,9 @@ pub struct Status {
 }
 
 impl Status {
-    /// True when the pool can do its work now: it has joined, and the circuit is closed.
+    /// True when the pool can do its work now: it has joined, a broker answers, and the circuit is closed.
     pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Running && self.circuit == CircuitState::Closed
+        self.phase == Phase::Running && self.is_connected && self.circuit == CircuitState::Closed
     }
 }
 

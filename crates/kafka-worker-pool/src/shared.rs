@@ -52,6 +52,7 @@ pub(crate) struct Restart {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     pub(crate) phase: Phase,
+    pub(crate) is_connected: bool,
     pub(crate) protocol: &'static str,
     pub(crate) assigned: Vec<TopicPartition>,
     pub(crate) missing_topics: Vec<String>,

@@ -1,4 +1,5 @@
 //! Records in, effects out: each once, in order; failures retried, given up into the dead-letter topic; clean stops redeliver nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Where a partition starts and what is kept of its progress: Kafka's commit, a store of the user's, positions the broker does not have, topics
 //! that do not exist yet, brokers that come late.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod common;
 
@@ -132,9 +133,8 @@ async fn an_embedded_broker_that_comes_late_is_waited_for() {
         KafkaWorkerPool::builder(address.to_string(), "g").topics(["late"]).handler(recorder.clone()).start().unwrap();
     eventually("the error shows", || pool.status().last_error.is_some()).await;
     assert!(!pool.status().is_ready());
-    let mut options = EmbeddedOptions::default();
-    options.listen = address;
-    options.topics = vec![("late".to_owned(), 2)];
+    let options =
+        EmbeddedOptions { listen: address, topics: vec![("late".to_owned(), 2)], ..EmbeddedOptions::default() };
     let broker = EmbeddedBroker::start(&options).unwrap();
     ready(&pool).await;
     pool.stop().await.unwrap();

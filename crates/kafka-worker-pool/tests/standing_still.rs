@@ -1,4 +1,5 @@
 //! What stops, and how much of it: back-pressure, a pause, a held partition, a key at its cap, a stop at its deadline.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod common;
 

@@ -50,9 +50,9 @@ impl IntakeOptions {
     }
 
     /// One lane: an intake's handlers wait for something else most of the time, and one lane forms the fullest batches.
-    pub(crate) fn pool(&self) -> PoolOptions {
+    pub(crate) fn pool(self) -> PoolOptions {
         PoolOptions {
-            name: self.name.clone(),
+            name: self.name,
             lanes: 1,
             workers: self.workers,
             queue_capacity: self.queue_capacity,

@@ -4,8 +4,7 @@
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,10 +14,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::backoff::Jitter;
 use crate::batch::{Batch, Jobs, Step};
-use crate::calls::{Calls, Wakes};
+use crate::call::{Answer, Call, Delayed};
+use crate::calls::Calls;
 use crate::circuit::{Circuit, Leave};
-use crate::failure::{BoxError, HandlerError};
 use crate::job::{Finished, Job, Work};
+use crate::link::{Link, Order};
 use crate::meters::{Meters, as_f64};
 use crate::options::PoolOptions;
 use crate::schedule::Schedule;
@@ -29,88 +29,6 @@ const CALLS_PER_POLL: usize = 256;
 const FINISHED_PER_FLUSH: usize = 128;
 /// How often the oldest call's age is shown while calls are in flight.
 const AGE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// An order to a lane that overtakes its inbox.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Order {
-    /// Jobs of this group up to this generation are nobody's any more.
-    Forget { group: u32, generation: u32 },
-    /// Held jobs of this group go to the handler again.
-    Release { group: u32 },
-}
-
-/// What others hold of a lane besides its inbox.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) wakes: Arc<Wakes>,
-    /// Bounded by rebalances and operators: a few at a time.
-    orders: Mutex<Vec<Order>>,
-    has_orders: AtomicBool,
-}
-
-impl Link {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { wakes: Arc::new(Wakes::new(slots)), orders: Mutex::new(Vec::new()), has_orders: AtomicBool::new(false) }
-    }
-
-    pub(crate) fn give(&self, order: Order) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.push(order);
-        self.has_orders.store(true, Ordering::Release);
-        drop(orders);
-        self.wakes.wake_lane();
-    }
-
-    fn take(&self) -> Vec<Order> {
-        if !self.has_orders.swap(false, Ordering::AcqRel) {
-            return Vec::new();
-        }
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What a call's future answers.
-pub(crate) enum Answer<R> {
-    Handled(Result<Vec<R>, HandlerError>),
-    GivenUp(Result<(), BoxError>),
-}
-
-/// What the lane knows of a call in flight.
-pub(crate) struct Call<T> {
-    /// Shared with the future, so that the jobs survive a future that is dropped or panics.
-    pub(crate) jobs: Arc<Jobs<T>>,
-    pub(crate) step: Step,
-    pub(crate) rest: Vec<Jobs<T>>,
-    pub(crate) give_up_failures: u32,
-    pub(crate) started: Instant,
-    /// `None` once it has passed, and for a giving up, which has none.
-    deadline: Option<Instant>,
-    pub(crate) is_probe: bool,
-}
-
-/// A batch that waits for its time.
-pub(crate) struct Delayed<T> {
-    pub(crate) due: Instant,
-    pub(crate) batch: Batch<T>,
-}
-
-impl<T> PartialEq for Delayed<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.due == other.due
-    }
-}
-impl<T> Eq for Delayed<T> {}
-impl<T> PartialOrd for Delayed<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Delayed<T> {
-    /// The earliest is the greatest: it comes first out of a heap.
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.due.cmp(&self.due)
-    }
-}
 
 /// What all lanes of a pool share.
 pub(crate) struct Shared<W> {

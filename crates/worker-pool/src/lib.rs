@@ -12,6 +12,7 @@
 
 mod backoff;
 mod batch;
+mod call;
 mod calls;
 mod circuit;
 mod failure;
@@ -22,6 +23,7 @@ mod intake_options;
 mod intake_work;
 mod job;
 mod lane;
+mod link;
 mod meters;
 mod options;
 mod pool;

@@ -9,9 +9,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::batch::{Jobs, Step};
+use crate::call::Answer;
 use crate::circuit::{Circuit, CircuitState};
 use crate::job::{Job, Work};
-use crate::lane::{Answer, Lane, Link, Order, Shared};
+use crate::lane::{Lane, Shared};
+use crate::link::{Link, Order};
 use crate::options::PoolOptions;
 
 /// Running lanes. Dropping it ends them at once, with what they hold.

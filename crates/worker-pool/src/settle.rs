@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Jobs, Step, distinct_keys};
+use crate::call::{Answer, Call, Delayed};
 use crate::calls::Panicked;
 use crate::failure::HandlerError;
 use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
-use crate::lane::{Answer, Call, Delayed, Lane};
+use crate::lane::Lane;
 use crate::meters::as_f64;
 use crate::options::WhenUnavailable;
 

@@ -1,5 +1,6 @@
 //! An intake as a service uses it: all or none, full and too large told apart, group commit, answers after the work, results that end only
 //! after the workers did.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 use std::sync::Arc;
 use std::sync::Mutex;

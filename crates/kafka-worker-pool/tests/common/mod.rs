@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -66,8 +67,11 @@ impl Broker {
 
     pub fn real(protocol: GroupProtocol) -> Option<Self> {
         show_logs();
-        let Ok(bootstrap) = std::env::var("KAFKA_BROKERS") else {
-            println!("SKIPPED: KAFKA_BROKERS is not set");
+        let Some(bootstrap) = std::env::var("KAFKA_BROKERS").ok().filter(|brokers| !brokers.is_empty()) else {
+            // The stream itself: the test harness holds back what a passing test prints.
+            let written = writeln!(std::io::stderr(), "SKIPPED: KAFKA_BROKERS is not set");
+            assert!(written.is_ok(), "stderr takes a line");
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped where CI=true");
             return None;
         };
         Some(Self { bootstrap, embedded: None, group: unique("g"), protocol })
