@@ -95,6 +95,7 @@ impl PushArgs {
         let url = reqwest::Url::parse(url.expose_secret()).map_err(|_| "the value is not a URL")?;
         match url.scheme() {
             "http" => Ok(Some(url)),
+            "https" if cfg!(feature = "tls") => Ok(Some(url)),
             "https" => Err("TLS is not built in"),
             _ => Err("the scheme is not http"),
         }
@@ -137,7 +138,7 @@ impl ServiceConfig for Config {
     fn check(&self, problems: &mut Problems) {
         self.pool.check(&self.base, problems);
         if let Err(wrong) = self.push.webhook() {
-            problems.add("webhook-url", wrong, "write http://HOST:PORT/PATH; put a proxy in front for https");
+            problems.add("webhook-url", wrong, "write http://HOST:PORT/PATH; https needs a build with --features tls");
         }
         for (flag, number) in [
             ("webhook-concurrency", u64::from(self.push.webhook_concurrency)),
