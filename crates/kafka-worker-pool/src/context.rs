@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -54,7 +54,7 @@ impl ClientContext for Context {
                 .partitions
                 .iter()
                 .filter(|(number, _)| **number >= 0)
-                .map(|(_, partition)| partition.consumer_lag_stored.max(0))
+                .map(|(_, partition)| lag_of(partition))
                 .sum();
             metrics::gauge!("kafka_worker_pool_lag", "pool" => self.group.to_string(), "topic" => topic.topic.clone())
                 .set(f64::from(u32::try_from(of_topic).unwrap_or(u32::MAX)));
@@ -67,6 +67,15 @@ impl ClientContext for Context {
             self.shared.clear_error("Kafka client");
         }
     }
+}
+
+/// Records of one partition behind which this member is: by what is done, else by what is committed, else by what was taken.
+fn lag_of(partition: &Partition) -> i64 {
+    let taken = match partition.app_offset {
+        offset if offset >= 0 => partition.hi_offset - offset,
+        _ => 0,
+    };
+    [partition.consumer_lag_stored, partition.consumer_lag, taken].into_iter().find(|lag| *lag >= 0).unwrap_or(0)
 }
 
 impl ConsumerContext for Context {

@@ -147,6 +147,7 @@ impl EventThread {
                     self.shared.fail(PoolError::Client(format!("{code}: {reason}")));
                 } else {
                     tracing::debug!(group = &*self.group, %error, "Kafka client");
+                    self.shared.set_error("Kafka client", &error.to_string());
                 }
                 false
             }

@@ -25,6 +25,9 @@ const LOAD_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long Kafka may take to tell committed offsets, and how often it is asked before librdkafka is left to find them.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMITTED_TRIES: u32 = 3;
+/// How long a commit on a revoke is tried: every partition of the member stands still meanwhile.
+const REVOKE_COMMIT_TIMEOUT: Duration = Duration::from_millis(500);
+const REVOKE_COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// On top of what a drain may take: the data thread answers within milliseconds after.
 const ACK_GRACE: Duration = Duration::from_secs(30);
 
@@ -104,12 +107,7 @@ impl Context {
             self.shared.fail(PoolError::Invariant("the data thread did not answer a revoke".to_owned()));
         }
         if !is_lost {
-            match committed(consumer.commit_consumer_state(CommitMode::Sync)) {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::info!(group = &*self.group, %error, "the commit on a revoke failed; some records will be read again");
-                }
-            }
+            self.commit_before_letting_go(consumer);
         }
         let unassigned = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
@@ -120,6 +118,22 @@ impl Context {
         }
         self.count(if is_lost { "lost" } else { "revoke" });
         tracing::info!(group = &*self.group, partitions = ?names, is_lost, took = ?began.elapsed(), "revoked");
+    }
+
+    /// Under classic a coordinator refuses commits until every member has its part of the new generation; a moment later it takes them.
+    fn commit_before_letting_go(&self, consumer: &BaseConsumer<Self>) {
+        let deadline = Instant::now() + REVOKE_COMMIT_TIMEOUT;
+        loop {
+            let Err(error) = committed(consumer.commit_consumer_state(CommitMode::Sync)) else {
+                return;
+            };
+            let may_pass = error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress);
+            if !may_pass || Instant::now() >= deadline || consumer.assignment_lost() {
+                tracing::info!(group = &*self.group, %error, "the commit on a revoke failed; some records will be read again");
+                return;
+            }
+            std::thread::sleep(REVOKE_COMMIT_PAUSE);
+        }
     }
 
     fn count(&self, kind: &'static str) {

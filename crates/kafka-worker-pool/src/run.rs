@@ -21,7 +21,7 @@ use crate::meters::Meters;
 use crate::options::Options;
 use crate::record::Record;
 use crate::report::Phase;
-use crate::shared::{Command, Ending, Restart};
+use crate::shared::{Command, Ending, Restart, Shared};
 use crate::work::{AnySink, KafkaWork};
 
 /// All that a pool is made of.
@@ -82,7 +82,11 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         commits: Commits::new(store, events.runtime.clone(), events.options.save_interval, &events.group),
         meters: Meters::new(&events.group),
     };
-    let spawned = Builder::new().name("pool-data".to_owned()).spawn(move || data.run());
+    let alarm = Alarm(Arc::clone(&events.shared));
+    let spawned = Builder::new().name("pool-data".to_owned()).spawn(move || {
+        let _alarm = alarm;
+        data.run()
+    });
     let ending = match spawned {
         Err(error) => Ending::Failed(PoolError::Client(format!("no thread: {error}"))),
         Ok(data) => {
@@ -96,6 +100,17 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
     };
     let_go(consumer);
     ending
+}
+
+/// Tells the event thread when the data thread dies of a panic: of a user's key function, or of a bug.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(PoolError::Invariant("the data thread panicked; see the log".to_owned()));
+        }
+    }
 }
 
 /// Joins the data thread, which drops the queue, then the lanes. A failure if the thread had panicked.

@@ -199,3 +199,13 @@ async fn a_handler_that_takes_every_turn_lets_others_have_theirs() {
     // On one thread this only ends if the lane yields.
     bench.until(20_000).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn fairness_a_key_with_a_long_queue_gets_its_turn_and_no_more() {
+    let bench = start(options(1, 1, 1));
+    bench.give((0..500).map(|n| job(n, 1).work_ms(1)));
+    bench.give((500..510).map(|n| job(n, n).work_ms(1)));
+    bench.until(510).await;
+    let last_of_others = bench.numbers().iter().rposition(|number| *number >= 500).unwrap();
+    assert!(last_of_others < 25, "the others waited behind {last_of_others} of 500");
+}

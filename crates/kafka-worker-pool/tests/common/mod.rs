@@ -84,6 +84,12 @@ impl Broker {
         name
     }
 
+    /// True where a clean rebalance may double work: the embedded broker refuses commits while a classic group rebalances, also those that
+    /// a real one takes.
+    pub fn may_double(&self) -> bool {
+        self.embedded.is_some() && self.protocol == GroupProtocol::Classic
+    }
+
     pub async fn create(&self, name: &str, partitions: i32) {
         if let Some(embedded) = &self.embedded {
             embedded.create_topic(name, partitions).unwrap();
@@ -312,6 +318,20 @@ pub async fn ready(pool: &Handle) {
         .await
         .unwrap_or_else(|_| panic!("no assignment: {:?}", pool.status()))
         .unwrap();
+}
+
+/// Each number of the range, and each key's first sights in rising order without a gap, where `keys` was given to `send`.
+pub fn assert_all_and_in_order(seen: &[u64], numbers: std::ops::Range<u64>, keys: u64) {
+    let mut next: HashMap<u64, u64> = HashMap::new();
+    for &number in seen {
+        let next = next.entry(number % keys).or_insert(number % keys);
+        assert!(number <= *next, "{number} came before {next}");
+        if number == *next {
+            *next += keys;
+        }
+    }
+    let seen: std::collections::BTreeSet<u64> = seen.iter().copied().collect();
+    assert_eq!(seen.len() as u64, numbers.end - numbers.start, "lost, or from elsewhere");
 }
 
 /// Each number of the range once, and each key's in rising order.
