@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use contracts::{
     epro::v1::epro_service_client::EproServiceClient, finance::v1::finance_service_client::FinanceServiceClient,
-    monitor::v1::monitor_service_client::MonitorServiceClient, project::v1::project_service_client::ProjectServiceClient,
+    monitor::v1::monitor_service_client::MonitorServiceClient,
+    project::v1::project_service_client::ProjectServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
 

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use ::outbox::{
     db::{self, Database},
     ops::{self, Republish},
 };
+use anyhow::Context as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::output::{self, age};
@@ -17,7 +17,14 @@ pub(crate) struct OutboxArgs {
     #[command(subcommand)]
     command: OutboxCommand,
     /// The database of the service that publishes, e.g. project-srv's.
-    #[arg(long, global = true, env = "CTMS_DATABASE_URL", value_name = "URL", default_value = "sqlite://.ctms/project/project.db", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "CTMS_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite://.ctms/project/project.db",
+        hide_env_values = true
+    )]
     database: String,
     /// Print one JSON object on the last line of stdout.
     #[arg(long, global = true)]

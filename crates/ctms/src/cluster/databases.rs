@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use ::outbox::db::{self, Database};
+use anyhow::Context as _;
 
 /// In the order of the flow; also the names of the databases.
 pub(super) const SERVICES: [&str; 4] = ["project", "epro", "finance", "monitor"];
@@ -20,7 +20,8 @@ impl Databases {
     /// The server cannot be reached or refuses to create a database.
     pub(super) async fn prepare(server: Option<&str>, folder: &Path) -> anyhow::Result<Self> {
         let urls = match server {
-            None => SERVICES.map(|service| format!("sqlite://{}", folder.join(service).join(format!("{service}.db")).display())),
+            None => SERVICES
+                .map(|service| format!("sqlite://{}", folder.join(service).join(format!("{service}.db")).display())),
             Some(server) => {
                 let urls = SERVICES.map(|service| with_database(server, &format!("ctms_{service}")));
                 create_missing(server).await?;
@@ -45,10 +46,14 @@ impl Databases {
         let mut databases = Vec::with_capacity(self.urls.len());
         for (url, own) in self.urls.iter().zip(migrations) {
             let database = Database::connect(url, &db::Options::default()).await?;
-            ::outbox::migrate(&database, own()).await.with_context(|| format!("cannot migrate {}", database.shown()))?;
+            ::outbox::migrate(&database, own())
+                .await
+                .with_context(|| format!("cannot migrate {}", database.shown()))?;
             databases.push(database);
         }
-        ::outbox::ops::embedded_restart(&databases[0], &databases[1..]).await.context("cannot set events free for publishing again")?;
+        ::outbox::ops::embedded_restart(&databases[0], &databases[1..])
+            .await
+            .context("cannot set events free for publishing again")?;
         for database in databases {
             database.close().await;
         }
@@ -61,13 +66,16 @@ async fn create_missing(server: &str) -> anyhow::Result<()> {
     let database = Database::connect(&server_url, &db::Options::default()).await?;
     for service in SERVICES {
         let name = format!("ctms_{service}");
-        let known =
-            db::query_one(database.reader(), "SELECT 1 AS one FROM pg_database WHERE datname = $1", [name.clone().into()])
-                .await?;
+        let known = db::query_one(
+            database.reader(),
+            "SELECT 1 AS one FROM pg_database WHERE datname = $1",
+            [name.clone().into()],
+        )
+        .await?;
         if known.is_none() {
-            db::exec(database.writer(), &format!("CREATE DATABASE {name}"), [])
-                .await
-                .with_context(|| format!("cannot create the database {name}; give the role CREATEDB, or create it yourself"))?;
+            db::exec(database.writer(), &format!("CREATE DATABASE {name}"), []).await.with_context(|| {
+                format!("cannot create the database {name}; give the role CREATEDB, or create it yourself")
+            })?;
         }
     }
     database.close().await;

@@ -33,7 +33,9 @@ impl DataFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                anyhow::bail!("the data folder {shown} is in use by another ctms; stop that one, or name another folder with --data DIR")
+                anyhow::bail!(
+                    "the data folder {shown} is in use by another ctms; stop that one, or name another folder with --data DIR"
+                )
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}; {remedy}", lock_path.display()));

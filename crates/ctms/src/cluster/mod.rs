@@ -111,7 +111,9 @@ impl Cluster {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let stopped = self.services.stop().await;
         if let Some(broker) = self.broker {
-            tokio::task::spawn_blocking(move || broker.stop()).await.context("stopping the embedded broker panicked")?;
+            tokio::task::spawn_blocking(move || broker.stop())
+                .await
+                .context("stopping the embedded broker panicked")?;
         }
         stopped
     }

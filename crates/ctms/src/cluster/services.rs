@@ -42,7 +42,10 @@ pub(super) struct Services {
 pub(super) async fn bind(ports: &Ports) -> anyhow::Result<Vec<Sockets>> {
     let mut all = Vec::with_capacity(SERVICES.len());
     for (grpc, admin) in ports.grpc.into_iter().zip(ports.admin) {
-        all.push(Sockets { grpc: sockets::bind("grpc-port", grpc).await?, admin: sockets::bind("admin-port", admin).await? });
+        all.push(Sockets {
+            grpc: sockets::bind("grpc-port", grpc).await?,
+            admin: sockets::bind("admin-port", admin).await?,
+        });
     }
     Ok(all)
 }

@@ -71,7 +71,10 @@ async fn own_cluster(args: &DemoArgs, report: &mut Report) -> anyhow::Result<Out
     let (cluster_args, temporary) = match &args.cluster.data {
         Some(_) => (args.cluster.clone(), None),
         None => {
-            let folder = tempfile::Builder::new().prefix("ctms-demo-").tempdir().context("cannot make a temporary folder; name one with --data DIR")?;
+            let folder = tempfile::Builder::new()
+                .prefix("ctms-demo-")
+                .tempdir()
+                .context("cannot make a temporary folder; name one with --data DIR")?;
             (ClusterArgs { data: Some(folder.path().to_owned()), ..args.cluster.clone() }, Some(folder))
         }
     };
@@ -81,7 +84,12 @@ async fn own_cluster(args: &DemoArgs, report: &mut Report) -> anyhow::Result<Out
     let cluster = Cluster::start(&cluster_args, &Ports::ephemeral()).await;
     report.waited();
     let mut cluster = cluster?;
-    report.line(&format!("  ✓ {:<9} broker {} and four services ready after {:.0} ms", "cluster", cluster.bootstrap(), millis(began.elapsed())));
+    report.line(&format!(
+        "  ✓ {:<9} broker {} and four services ready after {:.0} ms",
+        "cluster",
+        cluster.bootstrap(),
+        millis(began.elapsed())
+    ));
     let urls = cluster.urls();
     let outcome = tokio::select! {
         biased;
@@ -96,7 +104,11 @@ async fn own_cluster(args: &DemoArgs, report: &mut Report) -> anyhow::Result<Out
         report.done("cluster", "every service drained and stopped cleanly");
         summary(&outcome, report);
         match (&args.cluster.data, &temporary) {
-            (Some(folder), _) => report.line(&format!("  State is kept in {}: look further with `ctms dev --data {}`.", folder.display(), folder.display())),
+            (Some(folder), _) => report.line(&format!(
+                "  State is kept in {}: look further with `ctms dev --data {}`.",
+                folder.display(),
+                folder.display()
+            )),
             (None, _) => report.line("  State was in a temporary folder, now removed; keep it with --data DIR."),
         }
     }
@@ -116,8 +128,11 @@ fn summary(outcome: &Outcome, report: &Report) {
         outcome.reactions.len()
     ));
     report.line("\nLook further");
-    report.line("  ctms dev                    the same cluster, to stay: endpoints, a grpcurl call, a live log of events");
+    report.line(
+        "  ctms dev                    the same cluster, to stay: endpoints, a grpcurl call, a live log of events",
+    );
     report.line("  ctms demo --json            this account for programs");
     report.line("  ctms dlq list, ctms doctor  what could not be handled, and what is wrong between the parts");
-    report.line("  docker compose up --build --wait && docker compose run --rm demo    the same on Kafka and PostgreSQL");
+    report
+        .line("  docker compose up --build --wait && docker compose run --rm demo    the same on Kafka and PostgreSQL");
 }

@@ -8,9 +8,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::clients::Clients;
 
-use super::{
-    report::{Reaction, Report, millis},
-};
+use super::report::{Reaction, Report, millis};
 
 /// Between two looks at a service. Short, because it is part of every latency shown.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -102,7 +100,9 @@ impl Observer {
                 }
                 // The service has not heard of the study yet, or is on its way up.
                 Ok(None) => None,
-                Err(status) if matches!(status.code(), tonic::Code::NotFound | tonic::Code::Unavailable) => Some(status),
+                Err(status) if matches!(status.code(), tonic::Code::NotFound | tonic::Code::Unavailable) => {
+                    Some(status)
+                }
                 Err(status) => {
                     return Err(status).with_context(|| format!("{} could not be read", self.service));
                 }
@@ -218,9 +218,9 @@ async fn observe_monitor(clients: Clients, observer: Observer) -> anyhow::Result
         observer
             .until("a finished first check run", || async {
                 let runs = monitoring(&clients, observer.study()).await?.check_runs;
-                let finished = runs.iter().find(|run| {
-                    run.event_id == call.event_id && run.state() == monitor::CheckRunState::Finished
-                });
+                let finished = runs
+                    .iter()
+                    .find(|run| run.event_id == call.event_id && run.state() == monitor::CheckRunState::Finished);
                 Ok(finished.map(|run| {
                     let passed =
                         run.items.iter().filter(|item| item.outcome() == monitor::CheckOutcome::Passed).count();

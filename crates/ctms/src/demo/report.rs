@@ -40,7 +40,13 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Nothing was played, because of this error.
     pub(crate) fn failed(error: &anyhow::Error) -> Self {
-        Self { ok: false, project_id: String::new(), reactions: vec![], steps: vec![], error: Some(format!("{error:#}")) }
+        Self {
+            ok: false,
+            project_id: String::new(),
+            reactions: vec![],
+            steps: vec![],
+            error: Some(format!("{error:#}")),
+        }
     }
 }
 

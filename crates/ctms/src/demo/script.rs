@@ -17,7 +17,8 @@ use super::{
 
 /// Plays all acts and returns what happened. A failure is in the outcome, with the acts that succeeded before it.
 pub(crate) async fn play(clients: &Clients, patience: Duration, report: &mut Report) -> Outcome {
-    let mut play = Play { clients, patience, report, project: project::Project::default(), reactions: vec![], steps: vec![] };
+    let mut play =
+        Play { clients, patience, report, project: project::Project::default(), reactions: vec![], steps: vec![] };
     let result = play.acts().await;
     play.report.waited();
     Outcome {
@@ -124,7 +125,8 @@ impl Play<'_> {
             projects.activate_site(request(activate)).await.with_context(|| format!("ActivateSite {site} failed"))?;
         }
         let (items, sites) = (study::CHECKLIST.len(), study::ACTIVATED_SITES.len());
-        self.report.done("project", &format!("completed {items} start-up items and activated {sites} sites: ready to start"));
+        self.report
+            .done("project", &format!("completed {items} start-up items and activated {sites} sites: ready to start"));
         Ok(())
     }
 
@@ -177,7 +179,12 @@ impl Play<'_> {
         let mut keys: Vec<_> = pushes.iter().map(|push| &push.idempotency_key).collect();
         keys.sort_unstable();
         keys.dedup();
-        anyhow::ensure!(keys.len() == pushes.len(), "{} of {} pushes are doubled", pushes.len() - keys.len(), pushes.len());
+        anyhow::ensure!(
+            keys.len() == pushes.len(),
+            "{} of {} pushes are doubled",
+            pushes.len() - keys.len(),
+            pushes.len()
+        );
         let ask = contracts::finance::v1::ListPayablesRequest { study_id, ..Default::default() };
         let payables = self.clients.finance.clone().list_payables(ask).await?.into_inner().payables;
         anyhow::ensure!(
@@ -189,7 +196,12 @@ impl Play<'_> {
         self.report.heading("Nothing doubled");
         self.report.done("epro", &format!("{} pushes, each with a key of its own", pushes.len()));
         self.report.done("finance", &format!("{} payables, one per activated site", payables.len()));
-        self.steps.push(Step { step: "nothing_doubled", ok: true, duration_ms: millis(began.elapsed()), effects: vec![] });
+        self.steps.push(Step {
+            step: "nothing_doubled",
+            ok: true,
+            duration_ms: millis(began.elapsed()),
+            effects: vec![],
+        });
         Ok(())
     }
 }

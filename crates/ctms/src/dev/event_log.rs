@@ -65,7 +65,11 @@ fn assign(consumer: &BaseConsumer) -> anyhow::Result<()> {
     let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT).context("the broker does not answer")?;
     let mut all = TopicPartitionList::new();
     for topic in contracts::topics::all_topics() {
-        let partitions = metadata.topics().iter().find(|known| known.name() == topic.name).map_or(0, |known| known.partitions().len());
+        let partitions = metadata
+            .topics()
+            .iter()
+            .find(|known| known.name() == topic.name)
+            .map_or(0, |known| known.partitions().len());
         for partition in 0..partitions {
             all.add_partition_offset(&topic.name, i32::try_from(partition)?, Offset::End)?;
         }
@@ -81,7 +85,8 @@ fn describe(message: &BorrowedMessage<'_>) -> String {
     };
     let now = time::OffsetDateTime::now_utc().time();
     let event = header("ce_type").unwrap_or_else(|| "(plain record)".to_owned());
-    let sequence = header("ce_sequence").map(|sequence| format!("#{}", sequence.trim_start_matches('0'))).unwrap_or_default();
+    let sequence =
+        header("ce_sequence").map(|sequence| format!("#{}", sequence.trim_start_matches('0'))).unwrap_or_default();
     let key = message.key().map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default();
     let cause = header("ctms_cause").map(|cause| format!("  dead letter: {cause}")).unwrap_or_default();
     format!(

@@ -36,7 +36,11 @@ pub(super) async fn replay(
 ///
 /// # Errors
 /// The broker does not acknowledge.
-pub(super) async fn discard(config: &ClientConfig, letter: &FoldedLetter, decision: DecisionArgs) -> anyhow::Result<()> {
+pub(super) async fn discard(
+    config: &ClientConfig,
+    letter: &FoldedLetter,
+    decision: DecisionArgs,
+) -> anyhow::Result<()> {
     let headers = if letter.has_number() { letter.headers.as_slice() } else { &[] };
     send(config, letter, headers, None, decision_of(letter, decision).skip_headers()).await
 }
@@ -73,11 +77,9 @@ async fn send(
     if let Some(payload) = &payload {
         record = record.payload(payload);
     }
-    producer
-        .send(record, ACKNOWLEDGE_TIMEOUT)
-        .await
-        .map_err(|(error, _)| error)
-        .with_context(|| format!("the broker did not acknowledge the decision on {topic}; look before you send it again: ctms dlq list"))?;
+    producer.send(record, ACKNOWLEDGE_TIMEOUT).await.map_err(|(error, _)| error).with_context(|| {
+        format!("the broker did not acknowledge the decision on {topic}; look before you send it again: ctms dlq list")
+    })?;
     Ok(())
 }
 

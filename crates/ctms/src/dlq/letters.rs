@@ -35,7 +35,8 @@ pub(super) struct FoldedLetter {
 impl FoldedLetter {
     /// Whether the original record has a number in its project's stream, which the letter blocks.
     pub(super) fn has_number(&self) -> bool {
-        let header = |name: &str| self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice());
+        let header =
+            |name: &str| self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice());
         CloudEvent::from_headers(&header).is_ok_and(|event| event.sequence.is_some())
     }
 
@@ -72,7 +73,9 @@ impl Letters {
             }
             let Ok(letter) = Letter::from_headers(&header) else { continue };
             // The same letter again is a replay that failed, or a record that was sent twice: the state stays.
-            let known = letters.get(&letter.letter_id).map(|known| (known.state, known.ended_by.clone(), known.ended_why.clone()));
+            let known = letters
+                .get(&letter.letter_id)
+                .map(|known| (known.state, known.ended_by.clone(), known.ended_why.clone()));
             let (state, ended_by, ended_why) = known.unwrap_or((State::Open, String::new(), String::new()));
             let own: Vec<_> = letter.to_headers().into_iter().map(|(name, _)| name).collect();
             let folded = FoldedLetter {
@@ -114,7 +117,9 @@ impl Letters {
         match (found.next(), found.count()) {
             (Some((_, letter)), 0) => Ok(letter),
             (None, _) => anyhow::bail!("no dead letter has the id {id:?}; see `ctms dlq list --all`"),
-            (Some(_), more) => anyhow::bail!("{} dead letters have ids that begin with {id:?}; write more of it", more + 1),
+            (Some(_), more) => {
+                anyhow::bail!("{} dead letters have ids that begin with {id:?}; write more of it", more + 1)
+            }
         }
     }
 
@@ -129,14 +134,22 @@ impl Letters {
             State::Replayed => "replayed",
             State::Discarded => "discarded",
         };
-        anyhow::bail!("the dead letter {} was {done} by {} already: {}", letter.letter.letter_id, letter.ended_by, letter.ended_why)
+        anyhow::bail!(
+            "the dead letter {} was {done} by {} already: {}",
+            letter.letter.letter_id,
+            letter.ended_by,
+            letter.ended_why
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use contracts::control::Decision;
-    use rdkafka::{Timestamp, message::{Header, OwnedHeaders}};
+    use rdkafka::{
+        Timestamp,
+        message::{Header, OwnedHeaders},
+    };
     use time::OffsetDateTime;
 
     use super::*;
@@ -155,7 +168,9 @@ mod tests {
     }
 
     fn record(headers: Vec<(String, String)>) -> OwnedMessage {
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
         OwnedMessage::new(Some(b"{".to_vec()), None, "t.dlq".to_owned(), Timestamp::NotAvailable, 0, 0, Some(headers))
     }
 
@@ -166,7 +181,11 @@ mod tests {
 
     #[test]
     fn a_letter_is_open_until_its_outcome() {
-        let letters = Letters::fold(vec![record(letter("a1", 5).to_headers()), record(letter("b2", 1).to_headers()), outcome("a1", OutcomeKind::Discarded)]);
+        let letters = Letters::fold(vec![
+            record(letter("a1", 5).to_headers()),
+            record(letter("b2", 1).to_headers()),
+            outcome("a1", OutcomeKind::Discarded),
+        ]);
         assert_eq!(letters.find("a").unwrap().state, State::Discarded);
         assert_eq!(letters.find("b2").unwrap().state, State::Open);
         assert!(letters.find_open("a1").unwrap_err().to_string().contains("discarded by someone already: known bug"));

@@ -38,7 +38,8 @@ pub(super) async fn dead_letter_records(config: &ClientConfig, events: &str) -> 
         let metadata = broker::look_blocking(&config)?.metadata;
         let mut records = Vec::new();
         for topic in metadata.topics().iter().filter(|topic| wanted.iter().any(|name| name == topic.name())) {
-            read(&config, topic, &mut records).with_context(|| format!("cannot read the dead letters of {}", topic.name()))?;
+            read(&config, topic, &mut records)
+                .with_context(|| format!("cannot read the dead letters of {}", topic.name()))?;
         }
         Ok(records)
     })

@@ -15,7 +15,10 @@ pub(super) fn list(letters: &[&FoldedLetter], as_json: bool) -> anyhow::Result<(
         output::line("no open dead letters");
         return Ok(());
     }
-    output::line(&format!("{:<36} {:<10} {:<12} {:<22} {:>8}  {}", "LETTER", "STATE", "GROUP", "EVENT", "ATTEMPTS", "CAUSE"));
+    output::line(&format!(
+        "{:<36} {:<10} {:<12} {:<22} {:>8}  {}",
+        "LETTER", "STATE", "GROUP", "EVENT", "ATTEMPTS", "CAUSE"
+    ));
     for letter in letters {
         let event = letter.header("ce_type").unwrap_or_else(|| "(plain record)".to_owned());
         output::line(&format!(
@@ -62,7 +65,8 @@ pub(super) fn one(letter: &FoldedLetter, as_json: bool) -> anyhow::Result<()> {
 
 fn value(letter: &FoldedLetter) -> Value {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    let headers: serde_json::Map<_, _> = letter.headers.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
+    let headers: serde_json::Map<_, _> =
+        letter.headers.iter().map(|(name, value)| (name.clone(), text(value).into())).collect();
     json!({
         "letter_id": letter.letter.letter_id,
         "state": letter.state,

@@ -19,10 +19,16 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
     let brokers = config.get("bootstrap.servers").unwrap_or_default();
     match topics::findings(config, events).await {
         Err(error) => {
-            examination.find(Finding::problem("kafka", format!("{error:#}"), "start it, or name it with --kafka-brokers HOST:PORT"));
+            examination.find(Finding::problem(
+                "kafka",
+                format!("{error:#}"),
+                "start it, or name it with --kafka-brokers HOST:PORT",
+            ));
             return false;
         }
-        Ok(findings) if findings.is_empty() => examination.healthy(format!("kafka at {brokers} has every topic as it should be")),
+        Ok(findings) if findings.is_empty() => {
+            examination.healthy(format!("kafka at {brokers} has every topic as it should be"))
+        }
         Ok(findings) => {
             for finding in findings {
                 examination.find(Finding::problem(format!("topic {}", finding.topic), finding.wrong, finding.remedy));
@@ -34,7 +40,10 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
     {
         examination.find(Finding::advice(
             "kafka",
-            format!("{SESSION_SETTING} is {session_ms}: the partitions of a killed instance stand still for {} s", session_ms / 1000),
+            format!(
+                "{SESSION_SETTING} is {session_ms}: the partitions of a killed instance stand still for {} s",
+                session_ms / 1000
+            ),
             format!("set {SESSION_SETTING}=10000 and group.consumer.min.session.timeout.ms=6000 on the brokers"),
         ));
     }

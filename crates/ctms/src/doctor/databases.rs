@@ -38,7 +38,11 @@ pub(super) async fn examine(url: &str, examination: &mut Examination) {
     let part = format!("database {}", database.shown());
     let before = examination.findings.len();
     if let Err(error) = look(&database, url, &part, examination).await {
-        examination.find(Finding::problem(&part, format!("cannot be read: {error}"), "is it the database of a service? `SERVICE migrate` makes its tables"));
+        examination.find(Finding::problem(
+            &part,
+            format!("cannot be read: {error}"),
+            "is it the database of a service? `SERVICE migrate` makes its tables",
+        ));
     }
     if examination.findings.len() == before {
         examination.healthy(format!("{part} has nothing unpublished, no gap and no open letter"));
@@ -66,7 +70,13 @@ async fn look(database: &Database, url: &str, part: &str, examination: &mut Exam
     for gap in ops::gaps(database, GAP_PATIENCE).await? {
         examination.find(Finding::problem(
             part,
-            format!("#{} of {} has not come; {} later events wait for it for {}", gap.missing, gap.stream_id, gap.parked, age(db::now() - gap.since)),
+            format!(
+                "#{} of {} has not come; {} later events wait for it for {}",
+                gap.missing,
+                gap.stream_id,
+                gap.parked,
+                age(db::now() - gap.since)
+            ),
             format!("ctms outbox republish --project {} --database URL-OF-PROJECT-SRV", gap.stream_id),
         ));
     }

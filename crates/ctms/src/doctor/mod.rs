@@ -27,7 +27,13 @@ pub(crate) struct DoctorArgs {
     )]
     admin_urls: Vec<String>,
     /// Database of a service, e.g. postgres://project@localhost/project; repeat it. Without it the files in --data are looked at.
-    #[arg(long = "database", env = "CTMS_DATABASES", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long = "database",
+        env = "CTMS_DATABASES",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     databases: Vec<String>,
     /// Data folder of `ctms dev`, looked at where it exists.
     #[arg(long, env = "CTMS_DATA", value_name = "DIR", default_value = ".ctms")]
@@ -100,7 +106,9 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     let problems = examination.findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
     if args.json {
-        output::json(&serde_json::json!({ "ok": problems == 0, "healthy": examination.healthy, "findings": examination.findings }))?;
+        output::json(
+            &serde_json::json!({ "ok": problems == 0, "healthy": examination.healthy, "findings": examination.findings }),
+        )?;
     } else {
         print(&examination, problems);
     }

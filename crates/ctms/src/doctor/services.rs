@@ -40,7 +40,9 @@ fn components(url: &str, ready: bool, detail: &Value, examination: &mut Examinat
         let (state, why) = (text("state"), text("detail"));
         let part = format!("{name} of the service at {url}");
         match state.as_str() {
-            "down" => examination.find(Finding::problem(part, why, "the service goes on by itself once this is mended")),
+            "down" => {
+                examination.find(Finding::problem(part, why, "the service goes on by itself once this is mended"))
+            }
             "degraded" => examination.find(Finding::advice(part, why, "the service works, but see to it")),
             _ => continue,
         }
@@ -68,10 +70,14 @@ mod tests {
             "relay": {"state": "degraded", "detail": "3 events wait for Kafka"},
         }});
         components("http://x", false, &detail, &mut examination);
-        let found: Vec<_> = examination.findings.iter().map(|finding| (finding.severity, finding.found.as_str())).collect();
+        let found: Vec<_> =
+            examination.findings.iter().map(|finding| (finding.severity, finding.found.as_str())).collect();
         assert_eq!(
             found,
-            [(super::super::Severity::Problem, "connection refused"), (super::super::Severity::Advice, "3 events wait for Kafka")]
+            [
+                (super::super::Severity::Problem, "connection refused"),
+                (super::super::Severity::Advice, "3 events wait for Kafka")
+            ]
         );
         assert!(examination.healthy.is_empty());
     }

@@ -88,7 +88,11 @@ pub(super) async fn settle(clients: &Clients, project_ids: &[String], patience: 
     let deadline = Instant::now() + patience;
     for id in project_ids {
         while !of_project(clients, id).await?.is_complete() {
-            anyhow::ensure!(Instant::now() < deadline, "the effects of {id} were not there after {} s", patience.as_secs());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the effects of {id} were not there after {} s",
+                patience.as_secs()
+            );
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }

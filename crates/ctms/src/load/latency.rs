@@ -50,7 +50,12 @@ pub(super) async fn take(clients: &Clients, samples: u32, patience: Duration) ->
     })
 }
 
-async fn seen<F>(service: &str, since: Instant, patience: Duration, mut look: impl FnMut() -> F) -> anyhow::Result<Duration>
+async fn seen<F>(
+    service: &str,
+    since: Instant,
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> anyhow::Result<Duration>
 where
     F: Future<Output = Result<bool, tonic::Status>>,
 {

@@ -97,7 +97,10 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn own_cluster(args: &LoadArgs) -> anyhow::Result<Measured> {
-    let folder = tempfile::Builder::new().prefix("ctms-load-").tempdir().context("cannot make a temporary folder; name one with --data DIR")?;
+    let folder = tempfile::Builder::new()
+        .prefix("ctms-load-")
+        .tempdir()
+        .context("cannot make a temporary folder; name one with --data DIR")?;
     let data = args.cluster.data.clone().unwrap_or_else(|| folder.path().to_owned());
     let cluster_args = ClusterArgs { data: Some(data.clone()), ..args.cluster.clone() };
     let began = std::time::Instant::now();
@@ -113,7 +116,8 @@ async fn own_cluster(args: &LoadArgs) -> anyhow::Result<Measured> {
     let stopped = cluster.stop().await;
     let measured = measured?;
     stopped?;
-    let fsync_ms = tokio::task::spawn_blocking(move || disk::fsync(&data)).await.context("measuring the disk panicked")??;
+    let fsync_ms =
+        tokio::task::spawn_blocking(move || disk::fsync(&data)).await.context("measuring the disk panicked")??;
     Ok(Measured { resident_mb, ready_after_s: Some(ready_after_s), fsync_ms: Some(fsync_ms), ..measured })
 }
 

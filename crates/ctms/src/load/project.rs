@@ -26,7 +26,11 @@ pub(super) async fn prepare(clients: &Clients) -> anyhow::Result<String> {
         name: "Load".to_owned(),
         protocol_number: "LOAD-1".to_owned(),
         sponsor: "Load".to_owned(),
-        sites: vec![project::PlannedSite { site_id: SITE.to_owned(), name: "Site".to_owned(), country_code: "DE".to_owned() }],
+        sites: vec![project::PlannedSite {
+            site_id: SITE.to_owned(),
+            name: "Site".to_owned(),
+            country_code: "DE".to_owned(),
+        }],
         request_id: request_id(),
         ..Default::default()
     };
@@ -103,7 +107,11 @@ fn schedule(study_id: &str) -> epro::Schedule {
             instrument_id: "NRS".to_owned(),
             version: "1.0".to_owned(),
             name: "Pain".to_owned(),
-            items: vec![epro::InstrumentItem { item_id: "NRS1".to_owned(), prompt: "Pain now".to_owned(), ..Default::default() }],
+            items: vec![epro::InstrumentItem {
+                item_id: "NRS1".to_owned(),
+                prompt: "Pain now".to_owned(),
+                ..Default::default()
+            }],
         }],
         visits: vec![epro::Visit {
             visit_id: "V1".to_owned(),

@@ -36,10 +36,14 @@ pub(super) async fn apply(
     wanted: &[TopicSpec],
     replication: Option<i32>,
 ) -> anyhow::Result<Vec<String>> {
-    anyhow::ensure!(!broker::look(config).await?.is_embedded, "the embedded broker makes its topics itself; there is nothing to apply");
+    anyhow::ensure!(
+        !broker::look(config).await?.is_embedded,
+        "the embedded broker makes its topics itself; there is nothing to apply"
+    );
     let present = actual(config, wanted).await?;
     let admin: AdminClient<DefaultClientContext> = config.create().context("the Kafka client refuses its settings")?;
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT * 4)).operation_timeout(Some(ANSWER_TIMEOUT * 4));
+    let options =
+        AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT * 4)).operation_timeout(Some(ANSWER_TIMEOUT * 4));
     let mut done = Vec::new();
 
     let missing: Vec<_> = wanted.iter().filter(|spec| present.iter().all(|topic| topic.name != spec.name)).collect();
@@ -77,7 +81,8 @@ pub(super) async fn apply(
         let cleanup_differs = topic.cleanup_policy.as_ref().is_some_and(|actual| actual != spec.cleanup_policy);
         if retention_differs || cleanup_differs {
             let retention = spec.retention_ms.to_string();
-            let mut entries: HashMap<_, _> = topic.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let mut entries: HashMap<_, _> =
+                topic.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             entries.insert("retention.ms", &retention);
             entries.insert("cleanup.policy", spec.cleanup_policy);
             let alter = AlterConfig { specifier: ResourceSpecifier::Topic(&topic.name), entries };

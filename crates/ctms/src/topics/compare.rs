@@ -78,7 +78,10 @@ mod tests {
         let cases = [
             (ActualTopic { partitions: 3, ..as_wanted() }, "3 partitions instead of 24"),
             (ActualTopic { retention_ms: Some(604_800_000), ..as_wanted() }, "keeps records 7 d instead of forever"),
-            (ActualTopic { cleanup_policy: Some("compact".into()), ..as_wanted() }, "cleanup.policy is compact instead of delete"),
+            (
+                ActualTopic { cleanup_policy: Some("compact".into()), ..as_wanted() },
+                "cleanup.policy is compact instead of delete",
+            ),
             (ActualTopic { name: "other".into(), ..as_wanted() }, "missing"),
         ];
         for (topic, expected) in cases {

@@ -21,8 +21,8 @@ use crate::{
 };
 
 pub(crate) use apply::ensure;
-use compare::compare;
 pub(crate) use compare::Finding;
+use compare::compare;
 
 /// Flags of `ctms topics`.
 #[derive(clap::Args, Clone, Debug)]
@@ -105,7 +105,10 @@ fn list(topics: &[ActualTopic], json: bool) -> anyhow::Result<ExitCode> {
     for topic in topics {
         let retention = topic.retention_ms.map_or_else(|| "?".to_owned(), retention);
         let cleanup = topic.cleanup_policy.as_deref().unwrap_or("?");
-        output::line(&format!("{:<45} {:>10} {:>8}  {retention:<10} {cleanup}", topic.name, topic.partitions, topic.replicas));
+        output::line(&format!(
+            "{:<45} {:>10} {:>8}  {retention:<10} {cleanup}",
+            topic.name, topic.partitions, topic.replicas
+        ));
     }
     if topics.is_empty() {
         output::line("none of the platform's topics is there; create them: ctms topics apply");
@@ -119,7 +122,9 @@ fn report(findings: &[Finding], topics: usize, json: bool) -> anyhow::Result<Exi
     } else if findings.is_empty() {
         output::line(&format!("{topics} topics are as they should be"));
     } else {
-        findings.iter().for_each(|finding| output::line(&format!("{}: {} → {}", finding.topic, finding.wrong, finding.remedy)));
+        findings
+            .iter()
+            .for_each(|finding| output::line(&format!("{}: {} → {}", finding.topic, finding.wrong, finding.remedy)));
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -139,7 +144,9 @@ async fn actual(config: &ClientConfig, wanted: &[TopicSpec]) -> anyhow::Result<V
     let broker = broker::look(config).await?;
     let mut topics: Vec<ActualTopic> = wanted
         .iter()
-        .filter_map(|spec| broker.metadata.topics().iter().find(|topic| topic.name() == spec.name && topic.error().is_none()))
+        .filter_map(|spec| {
+            broker.metadata.topics().iter().find(|topic| topic.name() == spec.name && topic.error().is_none())
+        })
         .map(|topic| ActualTopic {
             name: topic.name().to_owned(),
             partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),

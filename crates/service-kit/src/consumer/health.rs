@@ -38,6 +38,11 @@ pub(super) fn judge(status: &Status, brokers: &str, topic: &str) -> Health {
         Phase::Draining | Phase::Stopped => return Health::Down("stopping".to_owned()),
         _ => return Health::Down(because(format!("{:?}", status.phase))),
     }
+    if !status.is_connected {
+        return Health::Down(because(format!(
+            "no broker answers at {brokers} any more; the consumer goes on when one does"
+        )));
+    }
     if status.circuit != CircuitState::Closed {
         let cause = status.circuit_cause.as_deref().unwrap_or("an error of the environment");
         return Health::Down(format!("waiting, nothing is lost or skipped: {cause}"));
@@ -72,6 +77,7 @@ mod tests {
     fn judged(change: impl FnOnce(&mut Status)) -> Health {
         let mut status = Status::default();
         status.phase = Phase::Running;
+        status.is_connected = true;
         change(&mut status);
         judge(&status, "kafka:9092", "events")
     }
@@ -81,6 +87,7 @@ mod tests {
         assert_eq!(judged(|_| ()), Health::Ok);
         assert!(matches!(judged(|s| s.phase = Phase::Connecting), Health::Down(text) if text.contains("kafka:9092")));
         assert!(matches!(judged(|s| s.phase = Phase::Joining), Health::Down(_)));
+        assert!(matches!(judged(|s| s.is_connected = false), Health::Down(text) if text.contains("any more")));
         assert!(
             matches!(judged(|s| s.missing_topics.push("events".into())), Health::Down(text) if text.contains("topics apply"))
         );
