@@ -14,7 +14,8 @@ use crate::record::Record;
 /// calls again until the culprit stands alone; only then does a failure count as an attempt of that record.
 ///
 /// Cancellation: the future is dropped when the handler's timeout passes (unless `OnTimeout::Await` is chosen) and when a stop reaches its
-/// deadline. When a revoke does, it runs on and its outcome is ignored, while another member begins the same records. A handler that owns a transaction runs it in a task of its own, joins it, and chooses `OnTimeout::Await`.
+/// deadline. When a revoke does, it runs on and its outcome is ignored, while another member begins the same records. A handler that
+/// owns a transaction runs it in a task of its own, joins it, and chooses `OnTimeout::Await`.
 ///
 /// The future must yield: a poll that takes longer than 10 ms holds up its whole lane, and is counted and warned of.
 pub trait Handler: Send + Sync + 'static {
