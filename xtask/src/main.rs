@@ -2,6 +2,7 @@
 //! for; this file only reads the command line.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its standard streams")]
 
+mod servers;
 mod test;
 
 use std::process::ExitCode;
@@ -20,10 +21,13 @@ struct Cli {
 enum Command {
     /// Runs every test, on a real Kafka and a real PostgreSQL where it finds or can start them.
     Test(test::Options),
+    /// Starts the Kafka and the PostgreSQL of the tests, prints where they are, and keeps them until Ctrl-C.
+    Servers,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Servers => servers::run(),
     }
 }

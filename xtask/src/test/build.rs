@@ -81,6 +81,12 @@ impl Built {
     }
 }
 
+/// Builds one binary and says where it is.
+pub(crate) fn binary(package: &str, name: &str) -> Result<PathBuf> {
+    let built = cargo(&["build", "--package", package, "--bin", name])?;
+    built.into_iter().find_map(|message| message.executable).with_context(|| format!("cargo built no {name}"))
+}
+
 impl TestExecutable {
     fn from_message(message: Message) -> Option<Self> {
         if !message.profile?.test {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: build once, start the servers once, run every test executable, add up.
 
-mod build;
+pub(crate) mod build;
 mod execute;
 mod matrix;
 mod servers;
