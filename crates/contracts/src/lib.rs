@@ -9,8 +9,10 @@ mod generated;
 pub mod ids;
 pub mod inbound;
 mod malformed;
+mod named;
 pub mod reasons;
 pub mod topics;
 
 pub use generated::{FILE_DESCRIPTOR_SET, epro, finance, monitor, project};
 pub use malformed::Malformed;
+pub use named::UnknownName;

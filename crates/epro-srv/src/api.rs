@@ -2,7 +2,6 @@
 //! the intake.
 
 mod convert;
-mod page;
 mod requests;
 mod responses;
 
@@ -10,6 +9,7 @@ use contracts::epro::v1 as proto;
 use contracts::epro::v1::epro_service_server::EproService;
 use outbox::db::Database;
 use prost::Message;
+use service_kit::page;
 use service_kit::status::{ApiError, FieldViolations};
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
@@ -116,7 +116,7 @@ impl EproService for EproApi {
         let state = requests::notification_state(body.state, &mut violations);
         let query = format!("notifications {} {} {}", body.study_id, body.subject_id, body.state);
         let paging = Paging::of(body.page_size, query, &mut violations);
-        let after = page::number_after(&body.page_token, &paging.query, &mut violations);
+        let after = page::parsed_after(&body.page_token, &paging.query, &mut violations).unwrap_or(0);
         let (study, subject_id) = requests::scope(&body.study_id, &body.subject_id, violations)?;
         let filter = notification::Filter { study, subject_id, state };
         let rows = notification::list(self.db.reader(), &filter, after, paging.limit).await.map_err(ApiError::from)?;

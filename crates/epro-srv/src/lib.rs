@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use contracts::epro::v1::epro_service_server::EproServiceServer;
-use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
+use service_kit::{
+    Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay, retention,
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use worker_pool::{Intake, IntakeOptions, OnTimeout};
@@ -34,9 +36,6 @@ use pusher::Pusher;
 use reactions::Reactions;
 use submissions::{CommitResponses, Job, Outcome};
 use webhook::Webhook;
-
-/// How often old answers to request ids are looked for.
-const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
 ///
@@ -76,8 +75,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let (window_db, every) = (db.clone(), push.window_check);
     supervisor.spawn(Phase::Work, "windows", move |stop| upkeep::close_windows(window_db, every, stop));
     let (log_db, keep) = (db.clone(), config.intake.request_retention);
-    supervisor
-        .spawn(Phase::Work, "request-retention", move |stop| upkeep::forget_requests(log_db, FORGET_EVERY, keep, stop));
+    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::requests(log_db, keep, stop));
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
     supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, axum::Router::new(), stop));

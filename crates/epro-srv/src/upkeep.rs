@@ -69,27 +69,6 @@ pub(crate) async fn close_windows(db: Database, every: Duration, stop: Cancellat
     Ok(())
 }
 
-/// Forgets answers to request ids that are older than `keep`, every `every` until `stop`.
-///
-/// # Errors
-/// None: what cannot be done now is done in the next round.
-pub(crate) async fn forget_requests(
-    db: Database,
-    every: Duration,
-    keep: Duration,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut rounds = rounds(every);
-    while stop.run_until_cancelled(rounds.tick()).await.is_some() {
-        match stop.run_until_cancelled(outbox::requests::prune(&db, db::now() - keep)).await {
-            None | Some(Ok(0)) => {}
-            Some(Ok(pruned)) => tracing::info!(pruned, "forgot old answers to request ids"),
-            Some(Err(error)) => tracing::warn!(%error, "old answers to request ids could not be forgotten"),
-        }
-    }
-    Ok(())
-}
-
 fn rounds(every: Duration) -> Interval {
     let mut rounds = tokio::time::interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);

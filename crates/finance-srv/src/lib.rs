@@ -5,7 +5,6 @@ mod config;
 pub mod domain;
 mod migrations;
 mod reactions;
-mod retention;
 mod setting;
 mod store;
 
@@ -14,7 +13,9 @@ pub use migrations::migrations;
 pub use reactions::Reactions;
 
 use contracts::finance::v1::finance_service_server::FinanceServiceServer;
-use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
+use service_kit::{
+    Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay, retention,
+};
 use tokio_util::sync::CancellationToken;
 
 use api::FinanceApi;
@@ -39,8 +40,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);
     supervisor.spawn(Phase::Intake, "grpc", |stop| server.serve(sockets.grpc, stop));
 
-    let (log_db, retention) = (db.clone(), config.finance.request_retention);
-    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::run(log_db, retention, stop));
+    let (log_db, keep) = (db.clone(), config.finance.request_retention);
+    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::requests(log_db, keep, stop));
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
     supervisor.spawn(Phase::Admin, "admin", |stop| admin::serve(sockets.admin, readiness, axum::Router::new(), stop));

@@ -10,7 +10,6 @@ mod http;
 mod migrations;
 mod mutation;
 mod reactions;
-mod retention;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,9 @@ pub use config::{Config, MonitorArgs};
 pub use migrations::migrations;
 
 use contracts::monitor::v1::monitor_service_server::MonitorServiceServer;
-use service_kit::{Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
+use service_kit::{
+    Consumer, Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay, retention,
+};
 use tokio_util::sync::CancellationToken;
 
 use api::MonitorApi;
@@ -51,8 +52,12 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     supervisor.spawn(Phase::Intake, "check-feeder", move |stop| feeder.feed(poll, stop));
     let (pool, deadline) = (checks.clone(), config.pool.pool_drain_timeout);
     supervisor.spawn(Phase::Work, "check-pool", move |stop| pool.drain(deadline, stop));
-    let (log_db, args) = (db.clone(), config.monitor.clone());
-    supervisor.spawn(Phase::Work, "retention", move |stop| retention::run(log_db, args, stop));
+    let (log_db, keep) = (db.clone(), config.monitor.request_retention);
+    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::requests(log_db, keep, stop));
+    let (checks_db, keep) = (db.clone(), config.monitor.check_retention);
+    supervisor.spawn(Phase::Work, "check-retention", move |stop| async move {
+        retention::run("results of checks", || store::run::prune(&checks_db, outbox::db::now() - keep), stop).await
+    });
     let keeper = checks.clone();
     supervisor.spawn(Phase::Deliver, "check-claims", move |stop| keeper.keep_claims(stop));
     supervisor.spawn(Phase::Deliver, "check-results", move |stop| checks.collect(outcomes, stop));

@@ -5,7 +5,6 @@ mod config;
 pub mod domain;
 mod migrations;
 mod mutation;
-mod retention;
 mod store;
 mod watches;
 
@@ -13,7 +12,7 @@ pub use config::{Config, ProjectArgs};
 pub use migrations::migrations;
 
 use contracts::project::v1::project_service_server::ProjectServiceServer;
-use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay};
+use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay, retention};
 use tokio_util::sync::CancellationToken;
 
 use api::ProjectApi;
@@ -39,8 +38,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
 
     let (poll_db, poll_every) = (db.clone(), config.project.watch_poll);
     supervisor.spawn(Phase::Work, "watch-poll", move |stop| watches.poll(poll_db, poll_every, stop));
-    let (log_db, retention) = (db.clone(), config.project.request_retention);
-    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::run(log_db, retention, stop));
+    let (log_db, keep) = (db.clone(), config.project.request_retention);
+    supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::requests(log_db, keep, stop));
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
 

@@ -1,6 +1,7 @@
 //! What all four services share: configuration, telemetry, supervision, admin HTTP, the gRPC server, the database connection,
 //! and the wiring of consumer and relay. Knows how a service is run; must not know any domain.
 
+pub mod actor;
 pub mod admin;
 pub mod cli;
 pub mod config;
@@ -8,8 +9,10 @@ pub mod consumer;
 pub mod database;
 pub mod grpc;
 mod healthcheck;
+pub mod page;
 pub mod readiness;
 pub mod relay;
+pub mod retention;
 mod sentence;
 pub mod sockets;
 pub mod status;

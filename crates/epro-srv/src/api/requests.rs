@@ -3,13 +3,13 @@
 use contracts::answers;
 use contracts::epro::v1 as proto;
 use contracts::ids::{ProjectId, SiteId, SubjectId, SubmissionId};
+use service_kit::page;
 use service_kit::status::{ApiError, FieldViolations};
 use time::Date;
 use time::format_description::BorrowedFormatItem;
 use time::macros::{date, format_description};
 use uuid::Uuid;
 
-use super::page;
 use crate::domain::Violation;
 use crate::domain::answers::MAX_ANSWERS_BYTES;
 use crate::domain::push::PushState;
@@ -85,8 +85,7 @@ impl Paging {
     }
 
     pub(super) fn uuid_after(&self, token: &str, violations: &mut FieldViolations) -> Option<Uuid> {
-        let key = page::key_after(token, &self.query, violations)?;
-        violations.check("page_token", Uuid::try_parse(&key))
+        page::parsed_after(token, &self.query, violations)
     }
 }
 

@@ -7,11 +7,12 @@ use contracts::ids::SubmissionId;
 use contracts::reasons;
 use outbox::db::Database;
 use prost::Message as _;
+use service_kit::page;
 use service_kit::status::{ApiError, FieldViolations, Precondition};
 use worker_pool::{Intake, JobError, SubmitError};
 
+use super::convert;
 use super::requests::{self, Paging};
-use super::{convert, page};
 use crate::domain::submission::Refusal;
 use crate::store::response as store;
 use crate::submissions::{Job, NotStored, Outcome};

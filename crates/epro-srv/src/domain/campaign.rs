@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::named::named;
+use contracts::named;
 
 /// State of a campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,12 +3,10 @@
 
 pub mod answers;
 pub mod campaign;
-mod named;
 pub mod plan;
 pub mod push;
 pub mod schedule;
 pub mod submission;
 mod violation;
 
-pub use named::UnknownName;
 pub use violation::Violation;

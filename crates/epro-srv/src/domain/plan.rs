@@ -2,8 +2,8 @@
 
 use time::{Date, Duration, OffsetDateTime, Time};
 
-use super::named::named;
 use super::schedule::{Anchor, Schedule, Visit};
+use contracts::named;
 
 /// A person who takes part, as planning sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::campaign;
-use super::named::named;
+use contracts::named;
 
 /// State of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

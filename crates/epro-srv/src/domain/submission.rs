@@ -5,9 +5,9 @@ use time::Date;
 use super::Violation;
 use super::answers::{self, Answers};
 use super::campaign;
-use super::named::named;
 use super::plan::Window;
 use super::schedule::Instrument;
+use contracts::named;
 
 /// State of an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,8 +1,6 @@
 //! gRPC to domain to store. Handlers are thin: requests are checked in `requests`, the mutation runs in `crate::setting`.
 
-mod actor;
 mod convert;
-mod page;
 mod requests;
 
 use contracts::finance::v1 as proto;
@@ -11,6 +9,7 @@ use contracts::ids::ProjectId;
 use outbox::db::Database;
 use prost::Message as _;
 use service_kit::status::{ApiError, FieldViolations};
+use service_kit::{actor, page};
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -106,7 +105,7 @@ impl FinanceService for FinanceApi {
         };
         let state = filter.state.map_or("", PayableState::as_str);
         let query = format!("payables {} {state} {}", request.study_id, request.site_id);
-        let after: Uuid = page::parsed_after(&request.page_token, &query, &mut violations);
+        let after: Uuid = page::parsed_after(&request.page_token, &query, &mut violations).unwrap_or_default();
         let study = requests::finish(violations, study)?;
         self.known(&study).await?;
         let rows = store::payable::page(self.db.reader(), &study, &filter, after, size + 1).await;
@@ -144,7 +143,7 @@ impl FinanceService for FinanceApi {
         let study = violations.check("study_id", request.study_id.parse::<ProjectId>());
         let size = page::size(request.page_size, &mut violations);
         let query = format!("journal {}", request.study_id);
-        let after: i64 = page::parsed_after(&request.page_token, &query, &mut violations);
+        let after: i64 = page::parsed_after(&request.page_token, &query, &mut violations).unwrap_or_default();
         let study = requests::finish(violations, study)?;
         self.known(&study).await?;
         let rows = store::journal::page(self.db.reader(), &study, after, size + 1).await;

@@ -6,8 +6,8 @@ use contracts::ids::{ProjectId, SiteId};
 use time::{Date, OffsetDateTime, UtcOffset};
 
 use super::accrual::accrue;
-use super::named::named;
 use super::{FeeSchedule, NewPayable, PayableState, Settlement};
+use contracts::named;
 
 /// State of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::named::named;
 use super::{Currency, Money, NewPayable, PayableKind};
+use contracts::named;
 
 /// The chart of accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

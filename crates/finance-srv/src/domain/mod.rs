@@ -6,7 +6,6 @@ mod currency;
 mod fees;
 mod journal;
 mod money;
-mod named;
 mod payable;
 
 #[cfg(test)]
@@ -19,5 +18,4 @@ pub use fees::{
 };
 pub use journal::{LedgerAccount, Line, Posting, SumTooLarge, TrialBalanceLine, TrialBalanceTotal, totals};
 pub use money::{Fee, FeeOutOfRange, MAX_FEE_MINOR, Money};
-pub use named::UnknownName;
 pub use payable::{NewPayable, PayableKind, PayableState, Settlement};

@@ -3,8 +3,8 @@
 use contracts::ids::SiteId;
 use uuid::Uuid;
 
-use super::named::named;
 use super::{Currency, Fee};
+use contracts::named;
 
 /// What a payable is owed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

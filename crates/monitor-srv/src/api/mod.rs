@@ -1,7 +1,6 @@
 //! gRPC to domain to store. Handlers are thin: requests are checked in `requests`, the mutation runs in `crate::mutation`.
 
 mod convert;
-mod page;
 mod requests;
 
 use contracts::ids::ProjectId;
@@ -9,6 +8,7 @@ use contracts::monitor::v1 as proto;
 use contracts::monitor::v1::monitor_service_server::MonitorService;
 use outbox::db::{Database, DbErr};
 use prost::Message as _;
+use service_kit::page;
 use service_kit::status::{ApiError, FieldViolations};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -109,7 +109,7 @@ impl MonitorService for MonitorApi {
         let size = page::size(request.page_size, &mut violations);
         let state = requests::state_filter(request.state, &mut violations);
         let query = format!("check runs {} {}", request.study_id, state.map_or("", RunState::as_str));
-        let before = page::id_before(&request.page_token, &query, &mut violations);
+        let before = page::parsed_after(&request.page_token, &query, &mut violations);
         let study = requests::finish(violations, study)?;
         let (check_runs, has_more) = self.page(&study, state, before, size).await.map_err(ApiError::from)?;
         let last = check_runs.last().filter(|_| has_more).map(|run| page::token(&query, &run.check_run_id));

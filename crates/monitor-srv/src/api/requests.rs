@@ -114,8 +114,7 @@ mod tests {
     #[test]
     fn everything_wrong_is_told_at_once() {
         let checks = vec![check("a b", row_count(Some(-1))), check("ae", None), check("ae", missing(""))];
-        let request =
-            proto::SetMonitoringPlanRequest { study_id: String::new(), checks, request_id: "x".repeat(129) };
+        let request = proto::SetMonitoringPlanRequest { study_id: String::new(), checks, request_id: "x".repeat(129) };
         let ApiError::Invalid(violations) = new_plan(&request).unwrap_err() else { panic!("another error") };
         let fields: Vec<&str> = violations.iter().map(|(field, _)| field).collect();
         let expected = [

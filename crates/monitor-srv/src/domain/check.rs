@@ -4,7 +4,7 @@ use contracts::ids::DatasetName;
 use serde::{Deserialize, Serialize};
 
 use super::dataset;
-use super::named::named;
+use contracts::named;
 
 /// Most checks of a plan.
 pub const MAX_PLAN_CHECKS: usize = 100;

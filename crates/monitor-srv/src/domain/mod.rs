@@ -3,7 +3,4 @@
 pub mod check;
 pub mod dataset;
 pub mod monitoring;
-mod named;
 pub mod run;
-
-pub use named::UnknownName;

@@ -3,7 +3,7 @@
 use contracts::ids::ProjectId;
 use time::OffsetDateTime;
 
-use super::named::named;
+use contracts::named;
 
 /// State of a monitoring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

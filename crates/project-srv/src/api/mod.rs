@@ -1,8 +1,6 @@
 //! gRPC to domain to store. Handlers are thin: requests are checked in `requests`, mutations run in `crate::mutation`.
 
-mod actor;
 mod convert;
-mod page;
 mod requests;
 mod stream;
 mod text;
@@ -14,6 +12,7 @@ use outbox::db::{Database, DbErr};
 use prost::Message as _;
 use service_kit::status::{ApiError, FieldViolations};
 use service_kit::telemetry;
+use service_kit::{actor, page};
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
@@ -207,7 +206,7 @@ impl ProjectService for ProjectApi {
         let id = violations.check("project_id", request.project_id.parse::<ProjectId>());
         let size = page::size(request.page_size, &mut violations);
         let query = format!("audit {}", request.project_id);
-        let after = page::number_after(&request.page_token, &query, &mut violations);
+        let after = page::parsed_after(&request.page_token, &query, &mut violations).unwrap_or(0);
         let id = requests::finish(violations, id)?;
         self.project(&id).await?;
         let mut rows = store::audit_page(self.db.reader(), &id, after, size + 1).await.map_err(ApiError::from)?;

@@ -1,14 +1,19 @@
-//! Page sizes and page tokens. A token is opaque: it carries the query it belongs to and the last key of the page.
+//! Page sizes and page tokens of listing calls (AIP-158). A token is opaque: it carries the query it belongs to and the last key of the page.
 
-use service_kit::status::FieldViolations;
+use std::str::FromStr;
+
+use crate::status::FieldViolations;
 
 /// Items of a page when the caller names no number.
 const DEFAULT_SIZE: u64 = 50;
 /// The most items of a page.
 const MAX_SIZE: u64 = 1_000;
 
+const NOT_OURS: &str = "was not given out by this service; leave it empty for the first page";
+
 /// How many items to return: 0 is the default, more than the most is the most.
-pub(super) fn size(asked: i32, violations: &mut FieldViolations) -> u64 {
+#[must_use]
+pub fn size(asked: i32, violations: &mut FieldViolations) -> u64 {
     match u64::try_from(asked) {
         Ok(0) => DEFAULT_SIZE,
         Ok(size) => size.min(MAX_SIZE),
@@ -20,7 +25,8 @@ pub(super) fn size(asked: i32, violations: &mut FieldViolations) -> u64 {
 }
 
 /// The token of the page after `last_key` of `query`.
-pub(super) fn token(query: &str, last_key: &str) -> String {
+#[must_use]
+pub fn token(query: &str, last_key: &str) -> String {
     use std::fmt::Write as _;
     format!("{query}\n{last_key}").bytes().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -29,7 +35,8 @@ pub(super) fn token(query: &str, last_key: &str) -> String {
 }
 
 /// The key that the page of `token` begins after; `None` for the first page.
-pub(super) fn key_after(token: &str, query: &str, violations: &mut FieldViolations) -> Option<String> {
+#[must_use]
+pub fn key_after(token: &str, query: &str, violations: &mut FieldViolations) -> Option<String> {
     if token.is_empty() {
         return None;
     }
@@ -38,20 +45,22 @@ pub(super) fn key_after(token: &str, query: &str, violations: &mut FieldViolatio
         Some((of, key)) if of == query => return Some(key.to_owned()),
         Some(_) => violations.add(
             "page_token",
-            "belongs to another query; keep project and filter between pages, or leave it empty for the first page",
+            "belongs to another query; keep the filters between pages, or leave it empty for the first page",
         ),
-        None => violations.add("page_token", "was not given out by this service; leave it empty for the first page"),
+        None => violations.add("page_token", NOT_OURS),
     }
     None
 }
 
-/// The number that the page of `token` begins after; 0 for the first page.
-pub(super) fn number_after(token: &str, query: &str, violations: &mut FieldViolations) -> i64 {
-    let Some(key) = key_after(token, query, violations) else { return 0 };
-    key.parse().unwrap_or_else(|_| {
-        violations.add("page_token", "was not given out by this service; leave it empty for the first page");
-        0
-    })
+/// The same, as a number or an id; `None` for the first page, and with a violation for a key that is neither.
+#[must_use]
+pub fn parsed_after<T: FromStr>(token: &str, query: &str, violations: &mut FieldViolations) -> Option<T> {
+    let key = key_after(token, query, violations)?;
+    let parsed = key.parse().ok();
+    if parsed.is_none() {
+        violations.add("page_token", NOT_OURS);
+    }
+    parsed
 }
 
 fn decode(token: &str) -> Option<String> {
@@ -90,7 +99,7 @@ mod tests {
         assert_eq!([0, 7, 5_000].map(|asked| size(asked, &mut violations)), [DEFAULT_SIZE, 7, MAX_SIZE]);
         assert!(violations.finish().is_ok());
         let mut violations = FieldViolations::new();
-        size(-1, &mut violations);
+        let _ = size(-1, &mut violations);
         assert!(violations.finish().is_err());
     }
 }

@@ -11,13 +11,15 @@ pub struct UnknownName {
 }
 
 /// Gives an enum `ALL`, `as_str` and `FromStr`.
+#[macro_export]
 macro_rules! named {
     ($type:ident, $kind:literal, { $($variant:ident => $name:literal),+ $(,)? }) => {
+        #[allow(unreachable_pub, reason = "as visible as the enum, which may be private")]
         impl $type {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The name used in the database and over HTTP.
+            /// The name under which it is stored and shown.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -27,36 +29,34 @@ macro_rules! named {
         }
 
         impl std::str::FromStr for $type {
-            type Err = $crate::domain::UnknownName;
+            type Err = $crate::UnknownName;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($name => Ok(Self::$variant),)+
-                    _ => Err($crate::domain::UnknownName { kind: $kind, name: text.to_owned() }),
+                    _ => Err($crate::UnknownName { kind: $kind, name: text.to_owned() }),
                 }
             }
         }
     };
 }
-pub(crate) use named;
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::check::Outcome;
-    use crate::domain::monitoring::State;
-    use crate::domain::run::RunState;
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Light {
+        Red,
+        Green,
+    }
+    crate::named!(Light, "light", { Red => "RED", Green => "GREEN" });
 
     #[test]
-    fn what_is_stored_reads_back() {
-        for state in State::ALL {
-            assert_eq!(state.as_str().parse(), Ok(*state));
-        }
-        for state in RunState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(*state));
-        }
-        for outcome in Outcome::ALL {
-            assert_eq!(outcome.as_str().parse(), Ok(*outcome));
-        }
-        assert_eq!("MAYBE".parse::<State>().unwrap_err().to_string(), "unknown state of a monitoring \"MAYBE\"");
+    fn every_value_reads_back_from_its_name() {
+        assert!(Light::ALL.iter().all(|value| value.as_str().parse() == Ok(*value)));
+    }
+
+    #[test]
+    fn an_unknown_name_is_named() {
+        assert_eq!("BLUE".parse::<Light>().unwrap_err().to_string(), "unknown light \"BLUE\"");
     }
 }

@@ -1,6 +1,6 @@
-//! Who acts: the caller's `x-actor` metadata, for the record of who set a schedule. It is not authentication.
+//! Who acts: the caller's `x-actor` metadata, for the audit trail. It is not authentication.
 
-use service_kit::status::FieldViolations;
+use crate::status::FieldViolations;
 use tonic::metadata::MetadataMap;
 
 const KEY: &str = "x-actor";
@@ -8,8 +8,9 @@ const KEY: &str = "x-actor";
 const ANONYMOUS: &str = "anonymous";
 const MAX_CHARS: usize = 200;
 
-/// The actor of a call.
-pub(super) fn of(metadata: &MetadataMap, violations: &mut FieldViolations) -> String {
+/// The actor of a call; a value that cannot be one is a violation.
+#[must_use]
+pub fn of(metadata: &MetadataMap, violations: &mut FieldViolations) -> String {
     let Some(value) = metadata.get(KEY) else { return ANONYMOUS.to_owned() };
     match value.to_str() {
         Ok(actor) if (1..=MAX_CHARS).contains(&actor.len()) => actor.to_owned(),
