@@ -92,7 +92,7 @@ async fn set(tx: &Tx, new: &NewPlan, answer: fn(&Plan<'_>) -> Vec<u8>) -> Result
         Lookup::Replay(answer) => return Ok(answer),
         Lookup::Conflict => return Err(ApiError::request_id_reused(request_id.as_str()).into()),
     }
-    let (changed, consequence) = locked.with_next_plan().map_err(refused)?;
+    let (changed, consequence) = locked.with_next_plan().map_err(|closed| refused(&closed))?;
     let now = db::now();
     plan::insert(tx, study, changed.plan_version, checks, now).await?;
     monitoring::save(tx, &changed).await?;
@@ -102,7 +102,7 @@ async fn set(tx: &Tx, new: &NewPlan, answer: fn(&Plan<'_>) -> Vec<u8>) -> Result
     Ok(answer)
 }
 
-fn refused(closed: Closed) -> ApiError {
+fn refused(closed: &Closed) -> ApiError {
     let remedy = "the study was completed or terminated; its monitoring stays closed";
     let violation = Precondition::new("STATE", closed.study.as_str(), remedy);
     ApiError::failed_precondition(reasons::WRONG_STATE, closed.to_string(), vec![violation])

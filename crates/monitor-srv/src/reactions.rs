@@ -58,6 +58,8 @@ fn lifecycle(event: &ProjectEvent, at: OffsetDateTime) -> Option<Lifecycle> {
         ProjectEvent::ProjectSuspended(_) => Some(Lifecycle::Suspended),
         ProjectEvent::ProjectResumed(_) => Some(Lifecycle::Resumed(at)),
         ProjectEvent::ProjectCompleted(_) | ProjectEvent::ProjectTerminated(_) => Some(Lifecycle::Ended),
-        ProjectEvent::ProjectCreated(_) | ProjectEvent::StartupItemCompleted(_) | ProjectEvent::SiteActivated(_) => None,
+        ProjectEvent::ProjectCreated(_) | ProjectEvent::StartupItemCompleted(_) | ProjectEvent::SiteActivated(_) => {
+            None
+        }
     }
 }

@@ -49,7 +49,9 @@ impl Contents {
             }
         }
         // A later attempt finds it at rest.
-        Err(db::environment_error(format!("dataset {name} of {study} was replaced {MAX_ROUNDS} times while it was read")))
+        Err(db::environment_error(format!(
+            "dataset {name} of {study} was replaced {MAX_ROUNDS} times while it was read"
+        )))
     }
 
     fn cell(&self, upload: Uuid) -> Arc<Cell> {

@@ -88,10 +88,7 @@ async fn feed_all(checks: &Checks) -> Result<Fed, DbErr> {
 
 fn hold(checks: &Checks, row: ClaimedRow) -> Vec<CheckJob> {
     let run = checks.claims.hold(HeldRun::stored(row.id, row.study));
-    row.open
-        .into_iter()
-        .map(|(position, check)| CheckJob { run: run.clone(), position, check, _place: None })
-        .collect()
+    row.open.into_iter().map(|(position, check)| CheckJob { run: run.clone(), position, check, _place: None }).collect()
 }
 
 /// Puts the checks of a run into the pool, waiting for room.

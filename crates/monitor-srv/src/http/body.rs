@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usize) -> Result<Vec<u8>, Response> {
     let refuse = || {
         let error = format!("{what} takes at most {limit} bytes; send less");
-        too_large(error, limit)
+        too_large(&error, limit)
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -28,7 +28,8 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usi
         let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| broken(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")))?;
+            let chunk =
+                chunk.map_err(|error| broken(StatusCode::BAD_REQUEST, &format!("the body broke off: {error}")))?;
             if bytes.len() + chunk.len() > limit {
                 return Err(refuse());
             }
@@ -36,12 +37,16 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usi
         }
         Ok(bytes)
     };
-    tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| {
-        Err(broken(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {PATIENCE:?}; send it again")))
-    })
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(broken(
+            StatusCode::REQUEST_TIMEOUT,
+            &format!("the body did not arrive within {PATIENCE:?}; send it again"),
+        )),
+    }
 }
 
-fn broken(status: StatusCode, error: String) -> Response {
+fn broken(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({"error": error, "reason": "BODY_INCOMPLETE"}))).into_response()
 }
 

@@ -58,7 +58,7 @@ async fn take(http: &Http, headers: &HeaderMap, body: Body) -> Result<Response, 
 }
 
 fn too_many(count: usize, limit: usize) -> Response {
-    too_large(format!("{count} checks in one call: the queue never takes more than {limit}; send fewer"), limit)
+    too_large(&format!("{count} checks in one call: the queue never takes more than {limit}; send fewer"), limit)
 }
 
 /// 200 with the job as last committed; 404 for a job that is not known, or no longer (--check-retention).

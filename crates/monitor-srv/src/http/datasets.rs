@@ -58,8 +58,7 @@ async fn take(http: &Http, path: (&str, &str), headers: &HeaderMap, body: Body) 
     let stored = http.db.transaction(move |tx| Box::pin(async move { store(tx, upload).await })).await;
     let replaced = stored.map_err(IntoResponse::into_response)?;
     tracing::info!(%study, dataset = %name, rows, columns, bytes, replaced, "dataset stored");
-    let answer =
-        json!({"study": study, "dataset": name, "rows": rows, "columns": columns, "bytes": bytes, "replaced": replaced});
+    let answer = json!({"study": study, "dataset": name, "rows": rows, "columns": columns, "bytes": bytes, "replaced": replaced});
     Ok(Json(answer).into_response())
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn router(db: Database, checks: Checks, args: &MonitorArgs) -> Router
 }
 
 /// More than this service ever takes in one request.
-fn too_large(error: String, limit: usize) -> Response {
-    (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(json!({"error": error, "reason": "TOO_LARGE", "limit": limit}))).into_response()
+fn too_large(error: &str, limit: usize) -> Response {
+    (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(json!({"error": error, "reason": "TOO_LARGE", "limit": limit})))
+        .into_response()
 }

@@ -54,9 +54,7 @@ pub(crate) async fn take(tx: &Tx, now: OffsetDateTime, claim: &Claim, limit: u64
         Kind::Postgres => " FOR UPDATE OF r SKIP LOCKED",
         Kind::Sqlite => "",
     };
-    let sql = format!(
-        "SELECT r.id, r.study_id FROM check_run r WHERE {CLAIMABLE} ORDER BY r.id LIMIT $2{skip_locked}"
-    );
+    let sql = format!("SELECT r.id, r.study_id FROM check_run r WHERE {CLAIMABLE} ORDER BY r.id LIMIT $2{skip_locked}");
     let rows = db::query_all(tx, &sql, [now.into(), number(limit)]).await?;
     let mut taken = BTreeMap::new();
     for row in &rows {
@@ -110,8 +108,7 @@ pub(crate) async fn begin(tx: &Tx, by: Uuid, run: Uuid, study: &ProjectId, now: 
     let is_active = state == Some(State::Active);
     let sql = "UPDATE check_run SET state = $3, started_at = COALESCE(started_at, $4)
                WHERE id = $1 AND claimed_by = $2 AND state IN ('QUEUED', 'RUNNING') AND (event_id = '' OR $5)";
-    let values: [Value; 5] =
-        [run.into(), by.into(), RunState::Running.as_str().into(), now.into(), is_active.into()];
+    let values: [Value; 5] = [run.into(), by.into(), RunState::Running.as_str().into(), now.into(), is_active.into()];
     Ok(db::exec(tx, sql, values).await? == 1)
 }
 

@@ -45,11 +45,7 @@ pub(crate) async fn count(conn: &impl ConnectionTrait, study: &ProjectId) -> Res
 }
 
 /// Whether a study has this dataset.
-pub(crate) async fn exists(
-    conn: &impl ConnectionTrait,
-    study: &ProjectId,
-    name: &DatasetName,
-) -> Result<bool, DbErr> {
+pub(crate) async fn exists(conn: &impl ConnectionTrait, study: &ProjectId, name: &DatasetName) -> Result<bool, DbErr> {
     Ok(upload_id(conn, study, name).await?.is_some())
 }
 

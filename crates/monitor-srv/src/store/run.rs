@@ -19,7 +19,8 @@ const COLUMNS: &str = "id, study_id, plan_version, state, event_id, created_at, 
 
 /// Queues a run, claimed from the beginning where whoever asks for it does it as well.
 pub(crate) async fn insert(tx: &Tx, run: &NewRun, claim: Option<&Claim>) -> Result<(), DbErr> {
-    let sql = "INSERT INTO check_run (id, study_id, plan_version, state, event_id, created_at, claimed_by, claimed_until)
+    let sql =
+        "INSERT INTO check_run (id, study_id, plan_version, state, event_id, created_at, claimed_by, claimed_until)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let (claimed_by, claimed_until) = claim.map(|claim| (claim.by, claim.until)).unzip();
     let values: [Value; 8] = [

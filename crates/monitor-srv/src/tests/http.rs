@@ -18,7 +18,10 @@ fn question(checks: &Value) -> Value {
 async fn a_dataset_is_checked_stored_and_replaced(database: TestDatabase) {
     let service = Instance::idle(&database, MonitorArgs { dataset_max_bytes: 64, ..args() }).await;
     let stored = service.upload(STUDY, "vitals", VITALS).await;
-    assert_eq!(stored, json!({"study": STUDY, "dataset": "vitals", "rows": 3, "columns": 2, "bytes": 28, "replaced": false}));
+    assert_eq!(
+        stored,
+        json!({"study": STUDY, "dataset": "vitals", "rows": 3, "columns": 2, "bytes": 28, "replaced": false})
+    );
     assert_eq!(service.upload(STUDY, "vitals", "A\n").await["replaced"], true);
 
     let (status, answer) = service.put("/studies/trial-1/datasets/vitals", "A,B\n1,2\n3\n").await;

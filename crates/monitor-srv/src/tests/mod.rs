@@ -1,8 +1,10 @@
 //! The service on a database of the test's own: the RPC trait, the reactions, the pool, and HTTP on a port of its own. Kafka has no part in it.
 
+mod claims;
 mod http;
 mod instances;
 mod monitoring;
+mod process;
 mod trial_data;
 
 use std::time::Duration;
@@ -237,9 +239,10 @@ impl Instance {
 async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    let mut body: Value = response.headers().get("retry-after").map_or(Value::Null, |seconds| {
-        serde_json::json!({"retryAfter": seconds.to_str().unwrap()})
-    });
+    let mut body: Value = response
+        .headers()
+        .get("retry-after")
+        .map_or(Value::Null, |seconds| serde_json::json!({"retryAfter": seconds.to_str().unwrap()}));
     let text = response.text().await.unwrap();
     let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} {text}"));
     match body.as_object_mut() {

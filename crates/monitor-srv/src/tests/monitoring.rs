@@ -8,7 +8,6 @@ on_both_databases!(
     a_start_does_the_first_run_of_the_plan,
     a_plan_after_the_start_catches_up_with_the_event_of_the_start,
     while_suspended_runs_wait_and_a_resume_does_not_double_them,
-    a_run_that_was_already_claimed_does_not_begin_during_a_pause,
     an_end_cancels_what_is_not_finished,
     a_plain_start_never_reopens,
     a_plan_is_set_once_per_request_id,
@@ -77,18 +76,6 @@ async fn while_suspended_runs_wait_and_a_resume_does_not_double_them(database: T
     assert_eq!(service.monitoring(STUDY).await.applied_events.len(), 5);
 }
 
-async fn a_run_that_was_already_claimed_does_not_begin_during_a_pause(database: TestDatabase) {
-    let mut service = Instance::idle(&database, MonitorArgs { check_workers: 1, ..args() }).await;
-    service.upload(STUDY, "vitals", VITALS).await;
-    service.set_plan(STUDY, vec![row_count("vitals", 1)]).await;
-    service.happens(STUDY, "ProjectStarted", 1).await;
-    service.work();
-    service.happens(STUDY, "ProjectSuspended", 2).await;
-    service.happens(STUDY, "ProjectResumed", 3).await;
-    // Wherever the pause fell between claim and beginning: the run stood down and was taken up again, or was never held up.
-    service.run_in(STUDY, CheckRunState::Finished).await;
-}
-
 async fn an_end_cancels_what_is_not_finished(database: TestDatabase) {
     let mut service = Instance::idle(&database, args()).await;
     service.set_plan(STUDY, vec![row_count("vitals", 1)]).await;
@@ -126,7 +113,9 @@ async fn a_plan_is_set_once_per_request_id(database: TestDatabase) {
     let first = service.api.set_monitoring_plan(Request::new(request.clone())).await.unwrap().into_inner();
     let again = service.api.set_monitoring_plan(Request::new(request)).await.unwrap().into_inner();
     assert_eq!(first, again);
-    for other in [plan(STUDY, vec![row_count("vitals", 2)], "r-1"), plan("trial-2", vec![row_count("vitals", 1)], "r-1")] {
+    for other in
+        [plan(STUDY, vec![row_count("vitals", 2)], "r-1"), plan("trial-2", vec![row_count("vitals", 1)], "r-1")]
+    {
         refused(service.api.set_monitoring_plan(Request::new(other)).await, Code::InvalidArgument);
     }
     assert_eq!(service.monitoring(STUDY).await.plan_version, 1);
@@ -148,8 +137,7 @@ async fn runs_come_page_by_page_newest_first(database: TestDatabase) {
     let (mut listed, mut page_token) = (Vec::new(), String::new());
     for expected in [2, 2, 1] {
         let state = CheckRunState::Finished.into();
-        let request =
-            proto::ListCheckRunsRequest { study_id: STUDY.into(), page_size: 2, page_token, state };
+        let request = proto::ListCheckRunsRequest { study_id: STUDY.into(), page_size: 2, page_token, state };
         let page = service.api.list_check_runs(Request::new(request)).await.unwrap().into_inner();
         assert_eq!(page.check_runs.len(), expected);
         listed.extend(page.check_runs.into_iter().map(|run| run.check_run_id));

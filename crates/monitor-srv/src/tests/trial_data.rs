@@ -48,7 +48,8 @@ async fn a_pilot_study_is_counted_as_its_description_says_sqlite() {
         let (status, asked) = service.ask(&body).await;
         assert_eq!(status, 200, "{asked}");
         let job = service.finished(&asked).await;
-        let observed: Vec<_> = job["items"].as_array().unwrap().iter().map(|item| item["observed"].as_u64().unwrap()).collect();
+        let observed: Vec<_> =
+            job["items"].as_array().unwrap().iter().map(|item| item["observed"].as_u64().unwrap()).collect();
         let expected: Vec<u64> = [rows].into_iter().chain(empty.iter().map(|(_, count)| *count)).collect();
         assert_eq!(observed, expected, "{domain}: {job}");
         assert_eq!(job["items"][0]["outcome"], "PASSED");
