@@ -27,6 +27,8 @@ on_both! {
     a_stop_gives_the_lease_up
     letters_and_outcomes_reach_the_dead_letter_topic
     a_refill_reaches_one_group_or_all
+    a_lease_from_a_clock_that_went_back_does_not_hold
+    a_batch_that_is_refused_is_taken_apart
 }
 
 fn numbered(stream: &str, from: i64, to: i64) -> Vec<outbox::NewEvent> {
@@ -252,4 +254,90 @@ async fn a_refill_reaches_one_group_or_all(db: Database) {
     gate.handle(&records).await.unwrap();
     assert_eq!(effects(&db).await, ids("P", 1, 3));
     relay.stop().await;
+}
+
+/// A dead owner's lease, written before the clock was set back by an hour.
+async fn a_lease_from_a_clock_that_went_back_does_not_hold(db: Database) {
+    let broker = broker();
+    let sql = "INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ('outbox', 'dead', 3, $1)";
+    db::exec(db.writer(), sql, [(db::now() + Duration::from_secs(3_600)).into()]).await.unwrap();
+    let relay = Running::start(&db, options(&broker));
+    append_all(&db, numbered("P", 1, 1)).await;
+    until("the relay leads", async || relay.handle.status().published == 1).await;
+    relay.stop().await;
+}
+
+/// Brokers judge a batch as a whole: what they refuse of many rows says nothing about each.
+async fn a_batch_that_is_refused_is_taken_apart(db: Database) {
+    const PRODUCE: i16 = 0;
+    let broker = broker();
+    let mut together = options(&broker);
+    together.client = vec![("linger.ms".to_owned(), "100".to_owned())];
+    let too_large = rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    broker.push_request_errors(PRODUCE, &[too_large]);
+    append_all(&db, numbered("P", 1, 5)).await;
+    let relay = Running::start(&db, together);
+    until("all rows are marked", async || relay.handle.status().published == 5).await;
+    assert_eq!(ops::failed_rows(&db).await.unwrap(), []);
+    let (gate, _) = gate(&db);
+    gate.handle(&read(&broker, TOPIC, 5).await).await.unwrap();
+    assert_eq!(effects(&db).await, ids("P", 1, 5));
+    // One that is refused alone is refused for good.
+    broker.push_request_errors(PRODUCE, &[too_large, too_large]);
+    append_all(&db, numbered("P", 6, 8)).await;
+    until("the row has failed", async || ops::failed_rows(&db).await.unwrap().len() == 1).await;
+    assert_eq!(ops::failed_rows(&db).await.unwrap()[0].event_id, "P-6");
+    relay.stop().await;
+}
+
+/// With nothing to send, too: what is said of Kafka must not come and go while no broker is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_with_kafka_stays_until_a_broker_answers() {
+    let test = TestDatabase::sqlite().await;
+    let broker = broker();
+    let relay = Running::start(&test.db, options(&broker));
+    append_all(&test.db, numbered("P", 1, 1)).await;
+    until("the first row is marked", async || relay.handle.status().published == 1).await;
+    broker.set_down().unwrap();
+    said_without_a_pause(&relay).await;
+    broker.set_up().unwrap();
+    until("the trouble is over", async || relay.handle.status().last_error.is_none()).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_with_kafka_stays_where_no_broker_ever_was() {
+    let test = TestDatabase::sqlite().await;
+    let mut nobody = outbox::RelayOptions::new("127.0.0.1:1");
+    nobody.lease = Duration::from_secs(2);
+    let relay = Running::start(&test.db, nobody);
+    said_without_a_pause(&relay).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_with_kafka_stays_when_the_broker_is_gone() {
+    let test = TestDatabase::sqlite().await;
+    let broker = broker();
+    let relay = Running::start(&test.db, options(&broker));
+    append_all(&test.db, numbered("P", 1, 1)).await;
+    until("the first row is marked", async || relay.handle.status().published == 1).await;
+    tokio::task::spawn_blocking(move || broker.stop()).await.unwrap();
+    said_without_a_pause(&relay).await;
+    relay.stop().await;
+}
+
+async fn said_without_a_pause(relay: &Running) {
+    until("the trouble shows", async || relay.handle.status().last_error.is_some()).await;
+    let mut said = vec![relay.handle.status().last_error.unwrap()];
+    let shown = Instant::now();
+    while shown.elapsed() < Duration::from_secs(6) {
+        let now = relay.handle.status().last_error;
+        let now = now.unwrap_or_else(|| panic!("after {:?} nothing is said any more; said: {said:?}", shown.elapsed()));
+        if said.last() != Some(&now) {
+            said.push(now);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(said.len() <= 3, "it changes all the time: {said:?}");
 }

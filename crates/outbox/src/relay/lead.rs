@@ -33,6 +33,8 @@ enum End {
 struct Answers {
     acknowledged: Vec<i64>,
     refused: Vec<(Pending, String)>,
+    /// Why the broker refused rows that were not alone: it judges a batch as a whole, so that one may have cost the others.
+    suspects: Option<String>,
     end: Option<End>,
 }
 
@@ -48,6 +50,8 @@ struct Leader<'a> {
     shared: &'a Arc<Shared>,
     lease: Lease,
     stop: &'a CancellationToken,
+    /// The rows of the next round: fewer after the broker refused several at once, until the culprit stands alone.
+    limit: u32,
 }
 
 /// Sends until the lease is lost or `stop`; gives the lease up where it can.
@@ -58,7 +62,7 @@ pub(super) async fn lead(
     lease: Lease,
     stop: &CancellationToken,
 ) -> Result<(), RelayError> {
-    let mut leader = Leader { db, options, shared, lease, stop };
+    let mut leader = Leader { db, options, shared, lease, stop, limit: options.batch };
     let mut sender = Sender::new(options, shared)?;
     let mut backoff = FIRST_BACKOFF;
     let end = loop {
@@ -89,7 +93,7 @@ impl Leader<'_> {
             return Err(End::Stopped);
         }
         self.keep_lease().await?;
-        let rows = match rows::pending(self.db, self.options.batch).await {
+        let rows = match rows::pending(self.db, self.limit, self.options.batch_bytes).await {
             Ok(rows) => rows,
             Err(error) => {
                 self.shared.trouble(With::Database, &error);
@@ -99,16 +103,21 @@ impl Leader<'_> {
         };
         self.shared.well(With::Database);
         if rows.is_empty() {
-            if self.shared.has_trouble(With::Kafka) && sender.reaches_a_broker().await {
-                self.shared.well(With::Kafka);
+            if self.shared.is_suspicious() {
+                if sender.reaches_a_broker().await { self.shared.well(With::Kafka) } else { self.shared.confirm() }
             }
             self.pause(self.options.poll).await;
             return Ok(());
         }
         // A read may have taken long: what is sent must be sent under the lease.
         self.keep_lease().await?;
+        let sent = rows.len();
         let answers = self.publish(sender, rows).await;
-        self.record(answers).await
+        let end = self.record(answers, sent).await;
+        if end.is_ok() {
+            self.limit = self.limit.saturating_mul(2).min(self.options.batch);
+        }
+        end
     }
 
     /// Waits to be woken, no longer than this and than the lease allows.
@@ -155,12 +164,13 @@ impl Leader<'_> {
                 }
             }
         }
+        let sent = in_flight.len();
         let mut grace: Option<Instant> = None;
         while !in_flight.is_empty() {
             let wake = grace.map_or(self.lease.renewal(), |grace| grace.min(self.lease.renewal()));
             tokio::select! {
-                Some((row, delivery)) = in_flight.next() => answers.take(row, delivery),
-                () = tokio::time::sleep_until(wake) => {}
+                Some((row, delivery)) = in_flight.next() => answers.take(row, delivery, sent == 1),
+                () = tokio::time::sleep_until(wake) => self.shared.confirm(),
                 () = self.stop.cancelled(), if grace.is_none() => grace = Some(Instant::now() + self.options.grace),
             }
             if answers.end.is_some() {
@@ -187,8 +197,12 @@ impl Leader<'_> {
     }
 
     /// Marks what was answered, then ends the round as it has to end.
-    async fn record(&mut self, answers: Answers) -> Result<(), End> {
-        let Answers { acknowledged, refused, end } = answers;
+    async fn record(&mut self, answers: Answers, sent: usize) -> Result<(), End> {
+        let Answers { acknowledged, refused, suspects, mut end } = answers;
+        if let Some(cause) = suspects {
+            self.limit = u32::try_from(sent / 2).unwrap_or(self.options.batch).max(1);
+            end.get_or_insert(End::Trouble(format!("{cause}; the rows are sent again, fewer at once")));
+        }
         for (row, cause) in refused {
             self.shared.failed();
             tracing::error!(
@@ -228,11 +242,12 @@ impl Leader<'_> {
 }
 
 impl Answers {
-    fn take(&mut self, row: Pending, delivery: <rdkafka::producer::DeliveryFuture as Future>::Output) {
+    fn take(&mut self, row: Pending, delivery: <rdkafka::producer::DeliveryFuture as Future>::Output, is_alone: bool) {
         match delivery {
             Ok(Ok(_)) => self.acknowledged.push(row.id),
             Ok(Err((error, _))) => match refusal(&error) {
-                Refusal::Permanent(cause) => self.refused.push((row, cause)),
+                Refusal::Permanent(cause) if is_alone => self.refused.push((row, cause)),
+                Refusal::Permanent(cause) => self.suspects = Some(cause),
                 Refusal::Full => self.end = Some(End::Trouble(error.to_string())),
                 Refusal::Trouble(reason) => self.end = Some(End::Trouble(reason)),
             },

@@ -86,17 +86,24 @@ async fn take(db: &Database, options: &RelayOptions) -> Result<Option<i64>, DbEr
     let now = clock(db).await?;
     let shard = || db::Value::from(options.shard.clone());
     let sql = "SELECT expires_at FROM relay_lease WHERE shard = $1";
+    // No owner asks for more than a term: what ends later was written before the clock was set back, and would hold for ever.
+    let latest = now + options.lease * 2;
     // Looking first keeps a relay that stands by from writing.
     match db::query_one(db.reader(), sql, [shard()]).await? {
-        Some(row) if row.try_get::<OffsetDateTime>("", "expires_at")? > now => return Ok(None),
-        Some(_) => {}
+        Some(row) => {
+            let ends: OffsetDateTime = row.try_get("", "expires_at")?;
+            if ends > now && ends <= latest {
+                return Ok(None);
+            }
+        }
         None => {
             let sql = "INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, '', 0, $2) ON CONFLICT (shard) DO NOTHING";
             db::exec(db.writer(), sql, [shard(), now.into()]).await?;
         }
     }
-    let sql = "UPDATE relay_lease SET owner = $1, epoch = epoch + 1, expires_at = $2 WHERE shard = $3 AND expires_at <= $4 RETURNING epoch";
-    let values = [options.owner.clone().into(), (now + options.lease).into(), shard(), now.into()];
+    let sql = "UPDATE relay_lease SET owner = $1, epoch = epoch + 1, expires_at = $2 WHERE shard = $3
+               AND (expires_at <= $4 OR expires_at > $5) RETURNING epoch";
+    let values = [options.owner.clone().into(), (now + options.lease).into(), shard(), now.into(), latest.into()];
     db::query_one(db.writer(), sql, values).await?.map(|row| row.try_get("", "epoch")).transpose()
 }
 

@@ -14,6 +14,8 @@ pub struct RelayOptions {
     pub client: Vec<(String, String)>,
     /// The rows read and sent at once.
     pub batch: u32,
+    /// No more rows are read at once when their payloads have this many bytes: they are in memory until they are acknowledged.
+    pub batch_bytes: u64,
     /// How often the outbox is looked at without being woken: another instance's commits arrive by this.
     pub poll: Duration,
     /// How long the lease lasts without being renewed: the pause after a relay was killed.
@@ -34,6 +36,7 @@ impl RelayOptions {
             brokers: brokers.into(),
             client: Vec::new(),
             batch: 1_000,
+            batch_bytes: 16 * 1024 * 1024,
             poll: Duration::from_millis(50),
             lease: Duration::from_secs(5),
             grace: Duration::from_secs(5),

@@ -22,14 +22,20 @@ pub(super) struct Pending {
     pub(super) headers: HeaderList,
 }
 
-/// The first rows that wait, in order. Never "beyond the last one sent": rows commit out of the order of their ids. A stream with a failed
-/// row waits behind it.
-pub(super) async fn pending(db: &Database, limit: u32) -> Result<Vec<Pending>, DbErr> {
-    let sql = "SELECT id, event_id, stream_id, topic, record_key, payload, headers FROM outbox o
-               WHERE published_at IS NULL AND failed_cause IS NULL AND NOT EXISTS
-                 (SELECT 1 FROM outbox f WHERE f.stream_id = o.stream_id AND f.id < o.id AND f.failed_cause IS NOT NULL AND f.published_at IS NULL)
-               ORDER BY id LIMIT $1";
-    let rows = within(ANSWER_WITHIN, db::query_all(db.reader(), sql, [i64::from(limit).into()])).await?;
+/// The first rows that wait, in order: at most this many, and no more once their payloads have so many bytes. Never "beyond the last one
+/// sent": rows commit out of the order of their ids. A stream with a failed row waits behind it.
+pub(super) async fn pending(db: &Database, limit: u32, bytes: u64) -> Result<Vec<Pending>, DbErr> {
+    let sql = "SELECT id, event_id, stream_id, topic, record_key, payload, headers FROM outbox WHERE id IN
+                 (SELECT id FROM
+                   (SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM
+                     (SELECT id, coalesce(length(payload), 0) AS size FROM outbox o
+                      WHERE published_at IS NULL AND failed_cause IS NULL AND NOT EXISTS
+                        (SELECT 1 FROM outbox f WHERE f.stream_id = o.stream_id AND f.id < o.id AND f.failed_cause IS NOT NULL AND f.published_at IS NULL)
+                      ORDER BY id LIMIT $1) waiting) summed
+                  WHERE before < $2)
+               ORDER BY id";
+    let values = [i64::from(limit).into(), i64::try_from(bytes).unwrap_or(i64::MAX).into()];
+    let rows = within(ANSWER_WITHIN, db::query_all(db.reader(), sql, values)).await?;
     rows.iter().map(row).collect()
 }
 

@@ -10,11 +10,7 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _, PurgeConfig},
 };
 
-use super::{
-    options::RelayOptions,
-    rows::Pending,
-    status::{Shared, With},
-};
+use super::{options::RelayOptions, rows::Pending, status::Shared};
 
 /// A producer that is let go waits for its threads; longer than this it is left to itself.
 const DISCARD_WITHIN: Duration = Duration::from_secs(10);
@@ -43,7 +39,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.shared.trouble(With::Kafka, &format!("{reason} ({error})"));
+        self.shared.suspect(format!("{reason} ({error})"));
     }
 }
 

@@ -46,7 +46,7 @@ impl RelayHandle {
     /// How it does.
     #[must_use]
     pub fn status(&self) -> RelayStatus {
-        self.shared.lock().clone()
+        self.shared.status()
     }
 }
 
@@ -69,21 +69,56 @@ impl std::fmt::Display for With {
 /// The relay's side of the status.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    status: Mutex<RelayStatus>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    status: RelayStatus,
+    kafka: Option<String>,
+    database: Option<String>,
+    /// What the client last said of its connections. They end for harmless reasons too, so it counts once no broker answers.
+    suspicion: Option<String>,
+}
+
+impl State {
+    fn of(&mut self, with: With) -> &mut Option<String> {
+        match with {
+            With::Kafka => &mut self.kafka,
+            With::Database => &mut self.database,
+        }
+    }
+
+    fn show(&mut self) {
+        let named = |with: With, text: &Option<String>| text.as_ref().map(|text| format!("{with}: {text}"));
+        let parts: Vec<String> =
+            [named(With::Database, &self.database), named(With::Kafka, &self.kafka)].into_iter().flatten().collect();
+        self.status.last_error = (!parts.is_empty()).then(|| parts.join("; "));
+    }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, RelayStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn status(&self) -> RelayStatus {
+        self.lock().status.clone()
+    }
+
+    /// A relay that stands by sends nothing, so nothing is in its way to Kafka.
     pub(super) fn set_active(&self, active: bool) {
-        self.lock().active = active;
+        let mut state = self.lock();
+        state.status.active = active;
+        if !active {
+            (state.kafka, state.suspicion) = (None, None);
+            state.show();
+        }
         metrics::gauge!("outbox_relay_active").set(if active { 1.0 } else { 0.0 });
     }
 
     pub(super) fn published(&self, rows: usize) {
-        self.lock().published += rows as u64;
+        self.lock().status.published += rows as u64;
         metrics::counter!("outbox_published_total").increment(rows as u64);
     }
 
@@ -93,22 +128,44 @@ impl Shared {
 
     /// Says what is in the way, once until it changes or passes.
     pub(super) fn trouble(&self, with: With, error: &dyn std::fmt::Display) {
-        let text = format!("{with}: {error}");
-        let mut status = self.lock();
-        if status.last_error.as_ref() != Some(&text) {
-            tracing::warn!(error = text, "the relay waits");
-            status.last_error = Some(text);
+        let text = error.to_string();
+        let mut state = self.lock();
+        if state.of(with).as_ref() != Some(&text) {
+            tracing::warn!(error = text, "the relay waits for {with}");
+            *state.of(with) = Some(text);
+            state.show();
         }
     }
 
-    pub(super) fn has_trouble(&self, with: With) -> bool {
-        self.lock().last_error.as_ref().is_some_and(|text| text.starts_with(&with.to_string()))
+    /// Keeps what the client says of its connections until [`Shared::confirm`] or [`Shared::well`].
+    pub(super) fn suspect(&self, text: String) {
+        self.lock().suspicion = Some(text);
+    }
+
+    pub(super) fn is_suspicious(&self) -> bool {
+        let state = self.lock();
+        state.suspicion.is_some() || state.kafka.is_some()
+    }
+
+    /// No broker answers: what was suspected is so. It is said once; the client goes on to say it in ever other words.
+    pub(super) fn confirm(&self) {
+        let suspicion = {
+            let state = self.lock();
+            state.suspicion.clone().filter(|_| state.kafka.is_none())
+        };
+        if let Some(text) = suspicion {
+            self.trouble(With::Kafka, &text);
+        }
     }
 
     /// This was not, or is no longer, in the way.
     pub(super) fn well(&self, with: With) {
-        if self.has_trouble(with) {
-            self.lock().last_error = None;
+        let mut state = self.lock();
+        if with == With::Kafka {
+            state.suspicion = None;
+        }
+        if state.of(with).take().is_some() {
+            state.show();
             tracing::info!("the relay goes on: {with} answers");
         }
     }
@@ -116,12 +173,48 @@ impl Shared {
     #[expect(clippy::cast_precision_loss, reason = "gauges are floating point; these counts stay far below 2^52")]
     pub(super) fn set_backlog(&self, backlog: &Unpublished, now: OffsetDateTime) {
         let age = backlog.oldest.map(|oldest| Duration::try_from(now - oldest).unwrap_or_default());
-        let mut status = self.lock();
+        let mut state = self.lock();
+        let status = &mut state.status;
         status.pending = backlog.pending;
         status.failed = backlog.failed;
         status.oldest_unpublished = age;
         metrics::gauge!("outbox_pending").set(backlog.pending as f64);
         metrics::gauge!("outbox_failed").set(backlog.failed as f64);
         metrics::gauge!("outbox_oldest_unpublished_seconds").set(age.unwrap_or_default().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last_error(shared: &Shared) -> Option<String> {
+        shared.status().last_error
+    }
+
+    #[test]
+    fn a_connection_that_ended_is_no_trouble_until_no_broker_answers() {
+        let shared = Shared::default();
+        shared.suspect("0/1 brokers are down".to_owned());
+        assert_eq!(last_error(&shared), None);
+        shared.confirm();
+        shared.suspect("1/1 brokers are down".to_owned());
+        shared.confirm();
+        assert_eq!(last_error(&shared).as_deref(), Some("Kafka: 0/1 brokers are down"), "it is said once");
+        shared.well(With::Kafka);
+        shared.confirm();
+        assert_eq!(last_error(&shared), None, "what was suspected is over");
+    }
+
+    #[test]
+    fn the_end_of_one_trouble_leaves_the_other() {
+        let shared = Shared::default();
+        shared.trouble(With::Kafka, &"away");
+        shared.trouble(With::Database, &"busy");
+        assert_eq!(last_error(&shared).as_deref(), Some("the database: busy; Kafka: away"));
+        shared.well(With::Database);
+        assert_eq!(last_error(&shared).as_deref(), Some("Kafka: away"));
+        shared.set_active(false);
+        assert_eq!(last_error(&shared), None);
     }
 }

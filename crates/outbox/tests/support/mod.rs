@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 pub(crate) mod kafka;
+pub(crate) mod proxy;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use contracts::{control::Decision, envelope::CloudEvent};
@@ -70,7 +72,7 @@ impl TestDatabase {
 
     async fn migrated(url: String, folder: Option<tempfile::TempDir>) -> Self {
         let mut options = db::Options::default();
-        options.transaction_timeout = std::time::Duration::from_secs(5);
+        options.transaction_timeout = Duration::from_secs(5);
         let db = Database::connect(&url, &options).await.unwrap();
         outbox::migrate(&db, own_migrations()).await.unwrap();
         Self { db, url, _folder: folder }
@@ -112,12 +114,18 @@ pub(crate) enum Mood {
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     moods: Arc<Mutex<HashMap<String, (Mood, u32)>>>,
+    slow: Arc<Mutex<HashMap<String, Duration>>>,
 }
 
 impl Recorder {
     /// Fails the next `times` attempts of this event.
     pub(crate) fn fail(&self, event_id: &str, mood: Mood, times: u32) {
         self.moods.lock().unwrap().insert(event_id.to_owned(), (mood, times));
+    }
+
+    /// Takes this long over each attempt of this event.
+    pub(crate) fn slow(&self, event_id: &str, takes: Duration) {
+        self.slow.lock().unwrap().insert(event_id.to_owned(), takes);
     }
 
     fn mood(&self, event_id: &str) -> Option<Mood> {
@@ -132,6 +140,10 @@ impl Effects for Recorder {
     async fn apply(&self, tx: &Tx, event: &InboundEvent) -> Result<(), EffectError> {
         let sql = "INSERT INTO effect (event_id, stream_id) VALUES ($1, $2)";
         db::exec(tx, sql, [event.inbound.id.clone().into(), event.inbound.stream_id.as_str().into()]).await?;
+        let takes = self.slow.lock().unwrap().get(&event.inbound.id).copied();
+        if let Some(takes) = takes {
+            tokio::time::sleep(takes).await;
+        }
         match self.mood(&event.inbound.id) {
             None => Ok(()),
             Some(Mood::Reject) => Err(EffectError::Reject("the rule says no".to_owned())),
@@ -145,7 +157,7 @@ impl Effects for Recorder {
 pub(crate) fn gate(db: &Database) -> (Gate<Recorder>, Recorder) {
     let recorder = Recorder::default();
     let mut options = GateOptions::new(GROUP);
-    options.backoff = std::time::Duration::from_millis(1);
+    options.backoff = Duration::from_millis(1);
     (Gate::new(db.clone(), options, recorder.clone()), recorder)
 }
 
