@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Doubling waits. The wait drawn lies between half of the nominal wait and all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -21,6 +23,12 @@ impl Backoff {
         let spread_nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         half + Duration::from_nanos(random % spread_nanos.saturating_add(1))
     }
+}
+
+/// `now + wait`, where a wait beyond what the clock can count is thirty years: a huge setting means for ever, not a panic.
+pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    now + wait.min(FOR_EVER)
 }
 
 /// A small generator (splitmix64) for jitter. Not for secrets.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, later};
 
 /// Whether the environment lets the pool work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +78,7 @@ impl Circuit {
         let was_closed = matches!(inner.0, Inner::Closed);
         if was_closed || was_probe {
             inner.1 = if was_closed { 1 } else { inner.1.saturating_add(1) };
-            inner.0 = Inner::Open { until: now + self.backoff.wait(inner.1, random) };
+            inner.0 = Inner::Open { until: later(now, self.backoff.wait(inner.1, random)) };
             inner.2 = Some(cause.to_owned());
             self.disturbed.store(true, Ordering::Release);
         }

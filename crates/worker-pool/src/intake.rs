@@ -74,7 +74,7 @@ impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, R> {
         route: Route<J, A, R>,
         uncollected: Option<Arc<Semaphore>>,
     ) -> Self {
-        let capacity = options.queue_capacity.max(1);
+        let capacity = options.queue_capacity.clamp(1, Semaphore::MAX_PERMITS);
         let books = Arc::new(Books::new(capacity));
         let work = IntakeWork { handler, books: Arc::clone(&books), route };
         let pool = Pool::start(options.pool(), Arc::new(work), &Handle::current());
@@ -183,7 +183,8 @@ impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, Collected<R>> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start_collecting<H: IntakeHandler<J, R>>(options: IntakeOptions, handler: H) -> (Self, Results<J, R>) {
-        let room = 2 * options.queue_capacity.max(1) + options.workers * options.max_batch;
+        let running = options.workers.max(1).saturating_mul(options.max_batch.max(1));
+        let room = options.queue_capacity.max(1).saturating_mul(2).saturating_add(running).min(Semaphore::MAX_PERMITS);
         let uncollected = Arc::new(Semaphore::new(room));
         let (collector, results) = mpsc::channel(room);
         let route: Route<J, R, Collected<R>> = Box::new(move |job, result| {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
-use crate::backoff::Jitter;
+use crate::backoff::{Jitter, later};
 use crate::batch::{Batch, Jobs, Step};
 use crate::call::{Answer, Call, Delayed};
 use crate::calls::Calls;
@@ -169,11 +169,20 @@ where
 
     fn forget(&mut self, group: u32, generation: u32) {
         let mut delayed = std::mem::take(&mut self.delayed).into_vec();
+        let holder = |batch: &Batch<T>| (batch.jobs.tags[0].group, batch.jobs.tags[0].generation);
+        let holders: Vec<_> = self.held.iter().map(holder).collect();
         let mut elsewhere: Vec<_> =
             delayed.iter_mut().map(|delayed| &mut delayed.batch).chain(&mut self.held).collect();
         self.schedule.forget(group, generation, &mut elsewhere);
         delayed.retain(|delayed| !delayed.batch.is_empty());
-        self.held.retain(|batch| !batch.is_empty());
+        for (batch, held_by) in std::mem::take(&mut self.held).into_iter().zip(holders) {
+            match () {
+                () if batch.is_empty() => {}
+                () if holder(&batch) == held_by => self.held.push(batch),
+                // Only waited behind the held job, of its key but of another group: nobody would ever release it.
+                () => self.schedule.push_again(batch),
+            }
+        }
         self.delayed = delayed.into();
     }
 
@@ -269,7 +278,7 @@ where
     fn call(&mut self, batch: Batch<T>, is_probe: bool) {
         let started = Instant::now();
         let deadline = match batch.step {
-            Step::Handle => Some(started + self.shared.options.handler_timeout),
+            Step::Handle => Some(later(started, self.shared.options.handler_timeout)),
             Step::GiveUp(_) => None,
         };
         let call = Call {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::backoff::Backoff;
 
 /// What happens to a handler call past its timeout. Either way it is counted, and warned of.
@@ -74,11 +76,12 @@ impl PoolOptions {
         }
     }
 
-    /// The bounds with zeros raised to one: a pool of nothing could only hang.
+    /// The bounds with zeros raised to one (a pool of nothing could only hang), and the capacity lowered to what a channel can have.
     pub(crate) fn at_least_one(mut self) -> Self {
         for bound in [&mut self.lanes, &mut self.workers, &mut self.queue_capacity, &mut self.max_batch] {
             *bound = (*bound).max(1);
         }
+        self.queue_capacity = self.queue_capacity.min(Semaphore::MAX_PERMITS);
         self.max_attempts = self.max_attempts.max(1);
         self
     }

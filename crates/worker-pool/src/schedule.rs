@@ -51,14 +51,15 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Takes out of a batch what has been forgotten while it ran.
-    pub(crate) fn drop_stale(&mut self, batch: &mut Batch<T>) {
+    /// Takes out of a batch what has been forgotten while it ran, and returns how many jobs that were.
+    pub(crate) fn drop_stale(&mut self, batch: &mut Batch<T>) -> usize {
         let mut freed = Vec::new();
         let dropped = batch.retain(|tag| !self.is_stale(tag), &mut freed);
         self.dropped += dropped;
         for key in freed {
             self.release_key(key);
         }
+        dropped
     }
 
     /// How many jobs were dropped since the last call.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::backoff::later;
 use crate::batch::{Batch, Jobs, Step, distinct_keys};
 use crate::call::{Answer, Call, Delayed};
 use crate::calls::Panicked;
@@ -94,7 +95,7 @@ where
     }
 
     fn failed(&mut self, mut batch: Batch<T>, error: HandlerError, is_probe: bool, now: Instant) {
-        self.schedule.drop_stale(&mut batch);
+        let dropped = self.schedule.drop_stale(&mut batch);
         if batch.is_empty() {
             return;
         }
@@ -102,6 +103,8 @@ where
             HandlerError::Unavailable { cause } => {
                 self.unavailable(batch, &cause.to_string(), is_probe, now);
             }
+            // Who failed may be among those that have gone: whoever is left is not judged by it.
+            _ if dropped > 0 => self.schedule.push_again_first(batch),
             _ if batch.jobs.tags.len() > 1 => {
                 self.meters.splits.increment(1);
                 tracing::debug!(pool = self.shared.options.name, jobs = batch.jobs.tags.len(), %error, "splitting a failing batch");
@@ -133,7 +136,7 @@ where
                     self.shared.options.backoff.wait(attempts, random)
                 });
                 tracing::debug!(pool = self.shared.options.name, attempts, ?wait, %cause, "an attempt failed; its key waits");
-                self.delayed.push(Delayed { due: now + wait, batch });
+                self.delayed.push(Delayed { due: later(now, wait), batch });
             }
         }
     }
@@ -189,7 +192,7 @@ where
         );
         let random = self.jitter.draw();
         let wait = self.shared.options.backoff.wait(batch.give_up_failures, random);
-        self.delayed.push(Delayed { due: now + wait, batch });
+        self.delayed.push(Delayed { due: later(now, wait), batch });
     }
 }
 

@@ -164,6 +164,20 @@ async fn what_a_drain_leaves_behind_is_told_to_its_submitter() {
     assert_eq!(ticket.await, Err(JobError::Stopped));
 }
 
+#[tokio::test(start_paused = true)]
+async fn options_of_zero_and_of_the_largest_number_work() {
+    for bound in [0, usize::MAX] {
+        let mut options = options(4, bound, bound);
+        if bound == 0 {
+            options.workers = 0;
+        }
+        let (intake, mut results) = Intake::start_collecting(options, Doubler::default());
+        intake.submit(2).await.unwrap();
+        assert_eq!(results.next().await, Some((2, Ok(4))));
+        assert_eq!(intake.drain(Duration::MAX).await.done, 1);
+    }
+}
+
 trait SubmitWithin {
     async fn submit_within(&self, wait: Duration, job: u64) -> bool;
 }

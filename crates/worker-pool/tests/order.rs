@@ -4,11 +4,19 @@
 
 mod rig;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use proptest::prelude::*;
-use rig::{Fault, Item, job, options, start};
+use rig::{Fault, Item, job, options, start, within};
 use worker_pool::GiveUpReason;
 
 const MAX_ATTEMPTS: u32 = 3;
+
+/// Of the paused clock. 120 jobs that all hang, one at a time, each found by seven halvings and tried three times: 20 minutes.
+const VIRTUAL_LIMIT: Duration = Duration::from_secs(3_600);
+/// Of the wall clock, for one case; the usual one takes some milliseconds.
+const REAL_LIMIT: Duration = Duration::from_secs(30);
 
 fn jobs() -> impl Strategy<Value = Vec<Item>> {
     let fault = prop_oneof![
@@ -48,7 +56,13 @@ fn attempts_of(item: &Item) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        // A case that hangs takes its whole limit, and so does each smaller one tried after it.
+        max_shrink_time: 60_000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn keys_keep_their_order_and_every_job_ends_once(
@@ -59,18 +73,20 @@ proptest! {
         letters_fail in 0_u32..4,
     ) {
         rig::hide_planned_panics();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let (log, items) = runtime.block_on(async {
-            let bench = start(options(lanes, workers, max_batch));
-            bench.log.lock().unwrap().letters_fail = letters_fail;
-            for some in items.chunks(7) {
-                bench.give(some.iter().cloned());
-                tokio::task::yield_now().await;
-            }
-            bench.until(items.len()).await;
-            let log = std::sync::Arc::clone(&bench.log);
-            bench.pool.close().await;
-            (log, items)
+        let (log, items) = within(REAL_LIMIT, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let bench = start(options(lanes, workers, max_batch));
+                bench.log.lock().unwrap().letters_fail = letters_fail;
+                for some in items.chunks(7) {
+                    bench.give(some.iter().cloned());
+                    tokio::task::yield_now().await;
+                }
+                bench.until_within(items.len(), VIRTUAL_LIMIT).await;
+                let log = Arc::clone(&bench.log);
+                bench.pool.close().await;
+                (log, items)
+            })
         });
         let log = log.lock().unwrap();
         prop_assert!(log.overlaps.is_empty(), "keys {:?} ran twice at once", log.overlaps);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rig::{Bench, Fault, Item, job, options, start};
 use tokio::time::Instant;
-use worker_pool::{CircuitState, GiveUpReason, OnTimeout};
+use worker_pool::{Backoff, CircuitState, GiveUpReason, OnTimeout};
 
 /// The 99th percentile of the time from giving to end of jobs of `keys` that come one a millisecond.
 async fn p99_of_fast_keys(bench: &Bench, before: usize) -> Duration {
@@ -169,6 +169,49 @@ async fn rebalance_what_is_forgotten_is_not_run_and_not_retried() {
     bench.give_as(1, 2, [job(20, 0)]);
     bench.until(3).await;
     bench.pool.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebalance_who_is_left_of_a_failing_batch_is_not_blamed_for_what_was_forgotten() {
+    for fault in [Fault::Reject, Fault::Retry, Fault::Hold] {
+        let bench = start(options(1, 1, 16));
+        bench.give_as(1, 1, [job(0, 0).work_ms(50).fault(fault, 9)]);
+        bench.give_as(2, 1, [job(1, 1)]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(bench.calls(), [[0, 1]]);
+        bench.pool.forget(1, 1);
+        bench.until(1).await;
+        let ends = bench.ends();
+        assert_eq!((ends[0].number, ends[0].tag.attempts, &ends[0].gave_up), (1, 0, &None), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebalance_what_waited_behind_a_held_job_of_another_group_goes_on_when_that_is_forgotten() {
+    let bench = start(options(1, 1, 16));
+    bench.give_as(1, 1, [job(0, 5).fault(Fault::Hold, 9)]);
+    bench.give_as(2, 1, [job(1, 5), job(2, 5)]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.log.lock().unwrap().held.len(), 1);
+    assert!(bench.ends().is_empty());
+    bench.pool.forget(1, 1);
+    bench.until(2).await;
+    assert_eq!(bench.numbers(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_that_are_huge_only_mean_for_ever() {
+    let mut options = options(1, 4, 1);
+    options.handler_timeout = Duration::MAX;
+    options.queue_capacity = usize::MAX;
+    options.backoff = Backoff { first: Duration::MAX, max: Duration::MAX };
+    options.circuit = Backoff { first: Duration::MAX, max: Duration::MAX };
+    let bench = start(options);
+    bench.give([job(0, 0).fault(Fault::Retry, 1), job(1, 1).work_ms(5)]);
+    bench.until(1).await;
+    bench.give([job(2, 2).fault(Fault::Unavailable, 1)]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((bench.pool.circuit().0, bench.pool.is_whole()), (CircuitState::Open, true));
 }
 
 #[tokio::test(start_paused = true)]

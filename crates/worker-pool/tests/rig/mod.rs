@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use worker_pool::{Backoff, BoxError, Finished, GaveUp, HandlerError, Job, Pool, PoolOptions, Tag, Work, lane_of, mix};
 
@@ -55,6 +56,8 @@ pub struct Log {
 
 pub struct Rig {
     pub log: Arc<Mutex<Log>>,
+    /// Told of every hand-over of ended jobs.
+    ended: Arc<Notify>,
 }
 
 struct Running<'a> {
@@ -147,6 +150,8 @@ impl Work<Item> for Rig {
                 at: Instant::now(),
             });
         }
+        drop(log);
+        self.ended.notify_one();
     }
 
     fn held(&self, tag: Tag, _cause: String) {
@@ -157,6 +162,7 @@ impl Work<Item> for Rig {
 pub struct Bench {
     pub pool: Pool<Item, Rig>,
     pub log: Arc<Mutex<Log>>,
+    ended: Arc<Notify>,
 }
 
 pub fn options(lanes: usize, workers: usize, max_batch: usize) -> PoolOptions {
@@ -173,9 +179,10 @@ pub fn options(lanes: usize, workers: usize, max_batch: usize) -> PoolOptions {
 
 pub fn start(options: PoolOptions) -> Bench {
     let log = Arc::new(Mutex::new(Log::default()));
-    let rig = Rig { log: Arc::clone(&log) };
+    let ended = Arc::new(Notify::new());
+    let rig = Rig { log: Arc::clone(&log), ended: Arc::clone(&ended) };
     let pool = Pool::start(options, Arc::new(rig), &Handle::current());
-    Bench { pool, log }
+    Bench { pool, log, ended }
 }
 
 /// A job without faults.
@@ -215,13 +222,21 @@ impl Bench {
         }
     }
 
-    /// Waits until `count` jobs have ended.
+    /// Waits until `count` jobs have ended, at most two minutes of the runtime's clock.
     pub async fn until(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while self.log.lock().unwrap().ends.len() < count {
-            assert!(Instant::now() < deadline, "only {} ended", self.ends().len());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.until_within(count, Duration::from_secs(120)).await;
+    }
+
+    /// As [`until`](Self::until), with a limit of the caller's. On a paused clock waiting costs nothing, and a job that never ends is
+    /// found at once; for a lane that spins see [`within`].
+    pub async fn until_within(&self, count: usize, limit: Duration) {
+        let wait = async {
+            while self.log.lock().unwrap().ends.len() < count {
+                self.ended.notified().await;
+            }
+        };
+        let in_time = tokio::time::timeout(limit, wait).await;
+        assert!(in_time.is_ok(), "only {} of {count} jobs ended within {limit:?}", self.ends().len());
     }
 
     pub fn ends(&self) -> Vec<End> {
@@ -234,6 +249,23 @@ impl Bench {
 
     pub fn calls(&self) -> Vec<Vec<u64>> {
         self.log.lock().unwrap().calls.clone()
+    }
+}
+
+/// Runs a test on a thread of its own and fails if it takes longer than `limit` of real time. A lane that spins never lets a paused clock
+/// move, so no deadline inside the runtime would find it.
+pub fn within<R: Send + 'static>(limit: Duration, test: impl FnOnce() -> R + Send + 'static) -> R {
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || tell.send(test()).ok());
+    match told.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            panic!("no end after {limit:?} of real time: a lane spins or hangs")
+        }
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => unreachable!("a thread that did not panic has told its result"),
+        },
     }
 }
 
