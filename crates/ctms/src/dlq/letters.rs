@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    fn record(headers: Vec<(String, String)>) -> OwnedMessage {
+    fn record(headers: &[(String, String)]) -> OwnedMessage {
         let headers = headers
             .iter()
             .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
@@ -176,14 +176,14 @@ mod tests {
 
     fn outcome(id: &str, kind: OutcomeKind) -> OwnedMessage {
         let decision = Decision { letter_id: id.to_owned(), by: "someone".to_owned(), why: "known bug".to_owned() };
-        record(Outcome { kind, decision, at: OffsetDateTime::UNIX_EPOCH }.to_headers())
+        record(&Outcome { kind, decision, at: OffsetDateTime::UNIX_EPOCH }.to_headers())
     }
 
     #[test]
     fn a_letter_is_open_until_its_outcome() {
         let letters = Letters::fold(vec![
-            record(letter("a1", 5).to_headers()),
-            record(letter("b2", 1).to_headers()),
+            record(&letter("a1", 5).to_headers()),
+            record(&letter("b2", 1).to_headers()),
             outcome("a1", OutcomeKind::Discarded),
         ]);
         assert_eq!(letters.find("a").unwrap().state, State::Discarded);
@@ -193,14 +193,15 @@ mod tests {
 
     #[test]
     fn a_failed_replay_updates_the_attempts_and_stays_open() {
-        let letters = Letters::fold(vec![record(letter("a1", 5).to_headers()), record(letter("a1", 6).to_headers())]);
+        let letters = Letters::fold(vec![record(&letter("a1", 5).to_headers()), record(&letter("a1", 6).to_headers())]);
         let found = letters.find("a1").unwrap();
         assert_eq!((found.letter.attempts, found.state), (6, State::Open));
     }
 
     #[test]
     fn ids_may_be_shortened_but_not_ambiguous() {
-        let letters = Letters::fold(vec![record(letter("ab1", 1).to_headers()), record(letter("ab2", 1).to_headers())]);
+        let letters =
+            Letters::fold(vec![record(&letter("ab1", 1).to_headers()), record(&letter("ab2", 1).to_headers())]);
         assert!(letters.find("ab").unwrap_err().to_string().contains("2 dead letters"));
         assert!(letters.find("x").unwrap_err().to_string().contains("ctms dlq list"));
         assert_eq!(letters.find("ab2").unwrap().letter.letter_id, "ab2");

@@ -27,7 +27,7 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
             return false;
         }
         Ok(findings) if findings.is_empty() => {
-            examination.healthy(format!("kafka at {brokers} has every topic as it should be"))
+            examination.healthy(format!("kafka at {brokers} has every topic as it should be"));
         }
         Ok(findings) => {
             for finding in findings {

@@ -41,7 +41,7 @@ fn components(url: &str, ready: bool, detail: &Value, examination: &mut Examinat
         let part = format!("{name} of the service at {url}");
         match state.as_str() {
             "down" => {
-                examination.find(Finding::problem(part, why, "the service goes on by itself once this is mended"))
+                examination.find(Finding::problem(part, why, "the service goes on by itself once this is mended"));
             }
             "degraded" => examination.find(Finding::advice(part, why, "the service works, but see to it")),
             _ => continue,
