@@ -232,9 +232,9 @@ fn narrow<'a, T: TryFrom<i64>>(header: &dyn Fn(&str) -> Option<&'a [u8]>, name: 
     T::try_from(wide).map_err(|_| Malformed::new(format!("{name} is {wide}, which is too large")))
 }
 
-/// Free text: shown to people, so whatever came is better than an error.
+/// Free text: shown to people, so whatever came is better than an error. U+0000, which no database holds as text, is replaced.
 fn text<'a>(header: &dyn Fn(&str) -> Option<&'a [u8]>, name: &str) -> String {
-    header(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    header(name).map(|bytes| String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")).unwrap_or_default()
 }
 
 fn bounded(text: &str) -> String {

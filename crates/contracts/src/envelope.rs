@@ -151,7 +151,7 @@ pub(crate) fn required<'a>(header: &dyn Fn(&str) -> Option<&'a [u8]>, name: &str
     optional(header, name)?.ok_or_else(|| missing(name))
 }
 
-/// A header that, if it is there, must be 1-256 bytes of UTF-8.
+/// A header that, if it is there, must be 1-256 bytes of UTF-8 without U+0000.
 pub(crate) fn optional<'a>(
     header: &dyn Fn(&str) -> Option<&'a [u8]>,
     name: &str,
@@ -162,6 +162,10 @@ pub(crate) fn optional<'a>(
     let value = std::str::from_utf8(bytes).map_err(|cause| Malformed::new(format!("{name} is not UTF-8: {cause}")))?;
     if value.is_empty() {
         return Err(Malformed::new(format!("{name} is empty")));
+    }
+    if value.contains('\0') {
+        // No database column of text could hold it.
+        return Err(Malformed::new(format!("{name} holds U+0000: {:?}", shown(value))));
     }
     if value.len() > MAX_ATTRIBUTE_BYTES {
         return Err(Malformed::new(format!(

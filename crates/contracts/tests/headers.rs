@@ -37,7 +37,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn decision()(letter_id in attribute(), by in ".{0,40}", why in ".{0,40}") -> Decision {
+    fn decision()(letter_id in attribute(), by in "[^\\x00]{0,40}", why in "[^\\x00]{0,40}") -> Decision {
         Decision { letter_id, by, why }
     }
 }
@@ -51,7 +51,7 @@ proptest! {
 
     #[test]
     fn a_letter_comes_back_as_it_was(
-        letter_id in attribute(), cause in ".{0,200}", attempts in any::<u32>(), group in attribute(),
+        letter_id in attribute(), cause in "[^\\x00]{0,200}", attempts in any::<u32>(), group in attribute(),
         topic in attribute(), partition in 0..=i32::MAX, offset in 0..=i64::MAX, at in any_time(),
     ) {
         let letter = Letter { letter_id, cause, attempts, group, topic, partition, offset, at };
@@ -97,4 +97,19 @@ fn a_record_has_one_letter_per_group_however_often_it_is_read() {
     assert_eq!(at(7, b"{"), at(7, b"{"));
     assert_ne!(at(7, b"{"), at(8, b"{"));
     assert_ne!(at(7, b"{"), at(7, b"["), "the topic was made anew");
+}
+
+/// PostgreSQL's text cannot hold U+0000: an attribute with it is malformed, and free text goes on without it.
+#[test]
+fn a_nul_never_reaches_a_database() {
+    let headers: Vec<(String, String)> = [("ctms_letter_id", "l"), ("ctms_outcome", "replayed"), ("ctms_by", "a\0b")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .chain([("ctms_at".to_owned(), "2026-01-01T00:00:00Z".to_owned())])
+        .collect();
+    let outcome = Outcome::from_headers(&lookup(&headers)).unwrap().unwrap();
+    assert_eq!(outcome.decision.by, "a\u{fffd}b");
+    let headers = [("ctms_letter_id".to_owned(), "l\0".to_owned()), ("ctms_outcome".to_owned(), "replayed".to_owned())];
+    let error = Outcome::from_headers(&lookup(&headers)).unwrap_err().to_string();
+    assert!(error.contains("ctms_letter_id holds U+0000"), "{error}");
 }
