@@ -187,7 +187,8 @@ async fn a_request_is_answered_once(db: Database) {
 async fn positions_come_back(db: Database) {
     let (gate, _) = gate(&db);
     let (a, b) = (TopicPartition::new(TOPIC, 0), TopicPartition::new(TOPIC, 1));
-    assert_eq!(gate.load(&[a.clone(), b.clone()]).await.unwrap(), [(a.clone(), None), (b.clone(), None)]);
+    let nothing = [(a.clone(), Some(EARLIEST)), (b.clone(), Some(EARLIEST))];
+    assert_eq!(gate.load(&[a.clone(), b.clone()]).await.unwrap(), nothing);
     gate.save(&[(a.clone(), 7), (b.clone(), 9)]).await.unwrap();
     gate.save(&[(a.clone(), 8)]).await.unwrap();
     assert_eq!(gate.load(&[b.clone(), a.clone()]).await.unwrap(), [(b, Some(9)), (a.clone(), Some(8))]);
@@ -211,7 +212,7 @@ async fn positions_of_another_cluster_start_from_the_earliest(db: Database) {
         .await
         .unwrap();
     let loaded = gate.load(std::slice::from_ref(&partition)).await.unwrap();
-    assert_eq!(loaded, [(partition, Some(7))], "nothing to compare with: not another cluster");
+    assert_eq!(loaded, [(partition, Some(EARLIEST))], "the embedded broker is another cluster");
 }
 
 async fn a_new_epoch_restarts_the_numbers(db: Database) {
@@ -374,7 +375,7 @@ async fn positions_of_another_life_of_a_topic_start_from_the_earliest_on_real_ka
     let position = async || gate().load(std::slice::from_ref(&partition)).await.unwrap()[0].1;
 
     let first = gate();
-    assert_eq!(first.load(std::slice::from_ref(&partition)).await.unwrap()[0].1, None);
+    assert_eq!(first.load(std::slice::from_ref(&partition)).await.unwrap()[0].1, Some(EARLIEST));
     first.save(&[(partition.clone(), 7)]).await.unwrap();
     assert_eq!(count(&test.db, "kafka_pos WHERE cluster_id IS NOT NULL AND topic_id IS NOT NULL").await, 1);
     assert_eq!(position().await, Some(7));

@@ -6,7 +6,7 @@ use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector, SqlxSqliteConnector,
     sqlx::{
         self, ConnectOptions as _, Connection as _,
-        postgres::{PgConnectOptions, PgPoolOptions},
+        postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
@@ -121,18 +121,48 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectEr
                 Ok(true)
             })
         });
-    let remedy = "check that PostgreSQL runs at this address and that role, password and database exist";
+    // A pool tries a refused connection again until its time is over, and then says that the time is over.
+    let first = tokio::time::timeout(options.connect_timeout, PgConnection::connect_with(&settings)).await;
+    if let Ok(first) = first {
+        let closed = match first {
+            Ok(connection) => within(options.connect_timeout, connection.close()).await,
+            Err(source) => {
+                let remedy = postgres_remedy(&source);
+                return Err(ConnectError::Open { shown, source: connection_error(source), remedy });
+            }
+        };
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the first connection did not close cleanly");
+        }
+    }
     let pool = within(options.connect_timeout, pool.connect_with(settings))
         .await
-        .map_err(|source| ConnectError::Open { shown: shown.clone(), source, remedy })?;
+        .map_err(|source| ConnectError::Open { shown: shown.clone(), source, remedy: POSTGRES_REMEDY })?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     Ok(Opened { kind: Kind::Postgres, writer: connection.clone(), reader: connection, shown })
 }
 
 async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, DbErr> {
     match tokio::time::timeout(deadline, work).await {
-        Ok(outcome) => outcome.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into()))),
+        Ok(outcome) => outcome.map_err(connection_error),
         Err(_) => Err(environment_error(format!("no answer within {deadline:?}"))),
+    }
+}
+
+fn connection_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+const POSTGRES_REMEDY: &str = "check that PostgreSQL runs at this address and that role, password and database exist";
+
+fn postgres_remedy(error: &sqlx::Error) -> &'static str {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
+    match (code.as_ref(), error) {
+        ("3D000", _) => "create the database, or name one that exists",
+        ("28000" | "28P01", _) => "check the role and its password, and that pg_hba.conf lets it in from here",
+        ("53300", _) => "raise the server's max_connections, or take fewer connections",
+        (_, sqlx::Error::Io(_)) => "check that PostgreSQL runs at this address and can be reached from here",
+        _ => POSTGRES_REMEDY,
     }
 }
 

@@ -119,6 +119,11 @@ impl Database {
         &self.inner.writer
     }
 
+    /// How long a whole transaction may last.
+    pub(crate) fn transaction_timeout(&self) -> Duration {
+        self.inner.transaction_timeout
+    }
+
     /// Wakes this database's relay now. Transactions that called [`crate::append`] do it by themselves after their commit.
     pub fn wake_relay(&self) {
         self.inner.appended.notify_one();

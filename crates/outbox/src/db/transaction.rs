@@ -69,7 +69,9 @@ where
         Kind::Postgres => None,
     };
     let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
-    let tx = database.inner.writer.begin_with_options(options).await.map_err(E::from)?;
+    let begun = tokio::time::timeout(limit, database.inner.writer.begin_with_options(options)).await;
+    let begun = begun.unwrap_or_else(|_| Err(environment_error(format!("no transaction began within {limit:?}"))));
+    let tx = begun.map_err(E::from)?;
     let outcome = match tokio::time::timeout(limit, body(&tx)).await {
         Ok(outcome) => outcome,
         Err(_) => {

@@ -1,7 +1,10 @@
 //! Parked records whose turn has come: applied in order, a bounded number per transaction, each failure charged to the record that failed.
 //! It must not know how they came to be parked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kafka_worker_pool::{HandlerError, Record};
 
@@ -78,6 +81,7 @@ struct Drained {
 
 /// One transaction: the first parked records of the stream that can go on, each decided anew under the lock.
 async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32) -> Result<Drained, GateError> {
+    let started = Instant::now();
     let mut fold = Fold::begin(tx, &gate.options, &gate.effects, &[stream_id].into()).await?;
     let keys: Vec<StreamKey> = fold.streams.keys().cloned().collect();
     let mut cleared = 0;
@@ -93,7 +97,8 @@ async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32)
         let (numbers, items): (Vec<i64>, Vec<Incoming>) = first.into_iter().map(read).collect::<Result<_, DbErr>>()?;
         fold.know(&items).await?;
         for (seq, item) in numbers.into_iter().zip(&items) {
-            if matches!(fold.take(taken, item).await?, Decision::Park) {
+            let is_late = taken > 0 && started.elapsed() >= gate.budget();
+            if is_late || matches!(fold.take(taken, item).await?, Decision::Park) {
                 break;
             }
             taken += 1;

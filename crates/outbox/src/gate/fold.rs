@@ -1,7 +1,12 @@
 //! One transaction of the gate: lock the streams, fold the records into them in order, write the result in a few statements. It must not
 //! know the pool, nor open or end the transaction.
 
-use std::{any::Any, collections::BTreeSet, panic::AssertUnwindSafe};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use contracts::{
     control::{Decision as Verdict, OutcomeKind},
@@ -49,6 +54,8 @@ pub(super) struct Done {
     pub(super) ignored: u64,
     pub(super) quarantined: Vec<String>,
     pub(super) closed: u64,
+    /// How many records it took: the first ones.
+    pub(super) taken: usize,
     /// Streams with parked records whose turn has come.
     pub(super) drainable: BTreeSet<String>,
 }
@@ -65,18 +72,25 @@ pub(super) struct Fold<'a, E> {
     done: Done,
 }
 
-/// Applies a batch as the pool gives it.
+/// Applies a batch, or as much of it as `budget` allows, one record at least: a transaction that ran out of time would be begun again and
+/// run out of it again.
 pub(super) async fn batch<E: Effects>(
     tx: &Tx,
     options: &GateOptions,
     effects: &E,
     items: &[Incoming],
+    budget: Duration,
 ) -> Result<Done, GateError> {
+    let started = Instant::now();
     let stream_ids = items.iter().filter_map(Incoming::inbound).map(|inbound| inbound.stream_id.as_str()).collect();
     let mut fold = Fold::begin(tx, options, effects, &stream_ids).await?;
     fold.know(items).await?;
     let mut early: Vec<&Incoming> = Vec::new();
     for (index, item) in items.iter().enumerate() {
+        if index > 0 && started.elapsed() >= budget {
+            break;
+        }
+        fold.done.taken += 1;
         if fold.take(index, item).await? == Decision::Park {
             fold.park(item, &mut early).await?;
         }
@@ -122,13 +136,9 @@ impl<'a, E: Effects> Fold<'a, E> {
             }
         };
         let epoch = number.inbound.stream_epoch;
-        let kind = match number.kind {
-            Kind::Replay | Kind::Skip if item.decides_its_number(&self.options.group, number) => number.kind,
-            Kind::Event | Kind::Replay => Kind::Event,
-            Kind::Skip => {
-                self.discarded(item);
-                return Ok(Decision::Void);
-            }
+        let Some(kind) = item.kind(&self.options.group, number) else {
+            self.discarded(item);
+            return Ok(Decision::Void);
         };
         let decision = self.streams.get(&key).decide(kind, epoch, number.seq);
         match decision {
@@ -224,11 +234,12 @@ impl<'a, E: Effects> Fold<'a, E> {
             None if self.streams.parked(&key) > 0 => parked::event_id(self.tx, &key, epoch, number.seq).await?,
             None => None,
         };
+        let is_event = item.kind(&self.options.group, number) == Some(Kind::Event);
         match parked_id {
-            Some(parked) if number.kind == Kind::Event && parked != number.inbound.id => {
+            Some(parked) if is_event && parked != number.inbound.id => {
                 self.quarantine(item, number, &format!("event {parked} is parked under the number"));
             }
-            Some(_) if number.kind == Kind::Event => self.done.duplicates += 1,
+            Some(_) if is_event => self.done.duplicates += 1,
             known => {
                 if known.is_none() {
                     self.streams.park(&key, epoch, number.seq);

@@ -100,6 +100,22 @@ impl Incoming {
         self.decision().is_some_and(|decision| decision.letter_id == own)
     }
 
+    /// How it asks to pass its number; None for the discard of another letter, which asks for nothing. The replay of another letter is an
+    /// event like any other.
+    pub(super) fn kind(&self, group: &str, number: &Number) -> Option<Kind> {
+        match number.kind {
+            kind @ (Kind::Replay | Kind::Skip) if self.decides_its_number(group, number) => Some(kind),
+            Kind::Event | Kind::Replay => Some(Kind::Event),
+            Kind::Skip => None,
+        }
+    }
+
+    /// What a batch is sorted by: effects lock the rows of their streams, and two transactions must do it in one order. Decisions that
+    /// belong to no stream come last.
+    pub(super) fn place_in_batch(&self) -> (bool, &str) {
+        self.inbound().map_or((true, ""), |inbound| (false, inbound.stream_id.as_str()))
+    }
+
     /// The event with its payload read.
     pub(super) fn event(&self, inbound: &Inbound) -> Result<InboundEvent, Malformed> {
         let data = self.record.value.clone().unwrap_or_default();
@@ -165,6 +181,7 @@ fn closing(record: &Record) -> Option<Decision> {
     Some(Decision { letter_id, by: field(BY), why: field(WHY) })
 }
 
+/// PostgreSQL's text cannot hold U+0000.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }

@@ -48,8 +48,14 @@ pub(super) enum Buried {
     Known,
 }
 
+/// Longest cause in bytes that is written; the rest is cut.
+const MAX_CAUSE_BYTES: usize = 4096;
+
 /// Writes the letter, once however often it is asked to.
 pub(super) async fn bury(tx: &Tx, group: &str, burial: &Burial<'_>) -> Result<Buried, DbErr> {
+    // A cause quotes the record, and the letter must be written whatever that holds: PostgreSQL's text cannot hold U+0000.
+    let cause = burial.cause[..burial.cause.floor_char_boundary(MAX_CAUSE_BYTES)].replace('\0', "\u{fffd}");
+    let burial = &Burial { cause: &cause, ..*burial };
     let sql = "SELECT state, attempts, last_attempt, published_seq FROM dead_letter WHERE letter_id = $1";
     let attempt = place(burial.record).to_string();
     let Some(row) = db::query_one(tx, sql, [burial.letter_id.into()]).await? else {

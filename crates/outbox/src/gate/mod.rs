@@ -16,7 +16,10 @@ mod report;
 mod sink;
 mod streams;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use kafka_worker_pool::{Handler, HandlerError, Record};
@@ -65,25 +68,38 @@ impl<E: Effects> Gate<E> {
 }
 
 impl<E: Effects> Handler for Gate<E> {
-    /// Applies a batch in one transaction, which runs on in its own task when the pool drops this future. Give the pool
+    /// Applies a batch in one transaction (in several, when it takes long), which runs on in its own task when the pool drops this future. Give the pool
     /// `OnTimeout::Await`, and a handler timeout above the database's `transaction_timeout`.
     async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
-        let items: Vec<Incoming> =
+        let mut items: Vec<Incoming> =
             batch.iter().map(Incoming::of).collect::<Result<_, _>>().map_err(HandlerError::reject)?;
-        let inner = self.inner.clone();
-        let outcome = self.inner.db.transaction(move |tx| {
-            Box::pin(async move { fold::batch(tx, &inner.options, &inner.effects, &items).await })
-        });
-        let done = outcome.await.map_err(handler_error)?;
-        self.inner.tell(&done);
-        for stream_id in &done.drainable {
-            drain::drain(&self.inner, stream_id).await?;
+        items.sort_by(|one, other| one.place_in_batch().cmp(&other.place_in_batch()));
+        let items: Arc<[Incoming]> = items.into();
+        let mut taken = 0;
+        while taken < items.len() {
+            let (inner, items) = (self.inner.clone(), items.clone());
+            let outcome = self.inner.db.transaction(move |tx| {
+                Box::pin(async move {
+                    fold::batch(tx, &inner.options, &inner.effects, &items[taken..], inner.budget()).await
+                })
+            });
+            let done = outcome.await.map_err(handler_error)?;
+            self.inner.tell(&done);
+            taken += done.taken;
+            for stream_id in &done.drainable {
+                drain::drain(&self.inner, stream_id).await?;
+            }
         }
         Ok(())
     }
 }
 
 impl<E> Inner<E> {
+    /// How long a transaction takes on further records: far less than it may last.
+    fn budget(&self) -> Duration {
+        self.db.transaction_timeout() / 4
+    }
+
     /// Counts and logs what a committed transaction did.
     fn tell(&self, done: &Done) {
         let group = &self.options.group;

@@ -9,13 +9,15 @@ use crate::db::{self, DbErr, Value};
 impl<E: Effects> PositionStore for Gate<E> {
     async fn load(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Option<i64>)>, BoxError> {
         let ids = self.current_ids(partitions).await?;
+        let ids = self.inner.options.identity.is_some().then_some(&ids);
         let mut found = Vec::with_capacity(partitions.len());
         let sql = "SELECT topic, partition, cluster_id, topic_id, next_offset FROM kafka_pos";
         let rows = db::query_all(self.inner.db.reader(), sql, []).await?;
         let stored = rows.iter().map(Stored::read).collect::<Result<Vec<_>, _>>()?;
         for partition in partitions {
-            let position = stored.iter().find(|stored| stored.is_of(partition)).map(|stored| stored.position(&ids));
-            found.push((partition.clone(), position));
+            // Where this database knows no position it holds no effects either, whatever Kafka's commit says: it may be older than that.
+            let position = stored.iter().find(|stored| stored.is_of(partition)).map(|stored| stored.position(ids));
+            found.push((partition.clone(), Some(position.unwrap_or(EARLIEST))));
         }
         Ok(found)
     }
@@ -90,13 +92,9 @@ impl Stored {
         self.topic == *partition.topic && self.partition == i64::from(partition.partition)
     }
 
-    fn position(&self, ids: &Ids) -> i64 {
-        let topic_id = ids.topics.get(&self.topic).cloned().flatten();
-        let changed =
-            [("cluster", &self.cluster_id, &ids.cluster), ("topic", &self.topic_id, &topic_id)].into_iter().find(
-                |(_, stored, current)| matches!((stored, current), (Some(stored), Some(current)) if stored != current),
-            );
-        let Some((what, stored, current)) = changed else { return self.next_offset };
+    /// Where to read on, given who the broker says it is; None: nobody asked.
+    fn position(&self, ids: Option<&Ids>) -> i64 {
+        let Some((what, stored, current)) = ids.and_then(|ids| self.changed(ids)) else { return self.next_offset };
         tracing::warn!(
             topic = self.topic,
             partition = self.partition,
@@ -106,5 +104,43 @@ impl Stored {
             "the position belongs to another {what}; reading starts from the earliest record, the gate drops what was applied"
         );
         EARLIEST
+    }
+
+    /// What is another one now. Only the embedded broker has no cluster id, so its absence counts; a topic's id may be kept from us.
+    fn changed(&self, ids: &Ids) -> Option<(&'static str, Option<String>, Option<String>)> {
+        if self.cluster_id != ids.cluster {
+            return Some(("cluster", self.cluster_id.clone(), ids.cluster.clone()));
+        }
+        let topic_id = ids.topics.get(&self.topic).cloned().flatten();
+        let is_another = self.topic_id.is_some() && topic_id.is_some() && self.topic_id != topic_id;
+        is_another.then(|| ("topic", self.topic_id.clone(), topic_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_counts_only_on_the_cluster_and_topic_it_was_reached_on() {
+        let text = |id: &str| (!id.is_empty()).then(|| id.to_owned());
+        let position = |(cluster, topic): (&str, &str), (now_cluster, now_topic): (&str, &str)| {
+            let stored = Stored {
+                topic: "t".to_owned(),
+                partition: 0,
+                cluster_id: text(cluster),
+                topic_id: text(topic),
+                next_offset: 7,
+            };
+            stored
+                .position(Some(&Ids { cluster: text(now_cluster), topics: [("t".to_owned(), text(now_topic))].into() }))
+        };
+        assert_eq!(position(("A", "1"), ("A", "1")), 7);
+        assert_eq!(position(("A", "1"), ("A", "2")), EARLIEST, "the topic was made anew");
+        assert_eq!(position(("A", "1"), ("B", "1")), EARLIEST, "another cluster");
+        assert_eq!(position(("A", ""), ("A", "1")), 7, "the topic's id was kept from us");
+        assert_eq!(position(("", ""), ("", "")), 7, "the embedded broker");
+        assert_eq!(position(("", ""), ("A", "1")), EARLIEST, "from the embedded broker to a real one");
+        assert_eq!(position(("A", "1"), ("", "")), EARLIEST, "and back");
     }
 }

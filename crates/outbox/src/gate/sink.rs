@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use contracts::inbound::Inbound;
 use kafka_worker_pool::{BoxError, DeadLetter, DeadLetterSink, Record};
 
 use super::{
@@ -10,7 +11,9 @@ use super::{
     decision::{Decision, Kind},
     effects::Effects,
     incoming::{Incoming, StreamKey, What, place_letter_id, replayed_letter_id},
+    known::{Known, business_key},
     letters::{self, Burial, Buried, Ground},
+    options::GateOptions,
     parked,
     streams::Streams,
 };
@@ -31,7 +34,7 @@ pub(super) async fn give_up<E: Effects>(
 ) -> Result<(), DbErr> {
     let outcome = gate.db.transaction({
         let (gate, record, cause) = (gate.clone(), record.clone(), cause.to_owned());
-        move |tx| Box::pin(async move { write(tx, &gate.options.group, &record, &cause, attempts).await })
+        move |tx| Box::pin(async move { write(tx, &gate.options, &record, &cause, attempts).await })
     });
     let group = gate.options.group.clone();
     match outcome.await? {
@@ -47,7 +50,8 @@ pub(super) async fn give_up<E: Effects>(
     Ok(())
 }
 
-async fn write(tx: &Tx, group: &str, record: &Record, cause: &str, attempts: u32) -> Result<Buried, DbErr> {
+async fn write(tx: &Tx, options: &GateOptions, record: &Record, cause: &str, attempts: u32) -> Result<Buried, DbErr> {
+    let group = options.group.as_str();
     let Ok(item) = Incoming::of(record) else {
         let replay_of = replayed_letter_id(record);
         let ground = if replay_of.is_some() { Ground::ReplayFailed } else { Ground::Failed };
@@ -60,6 +64,9 @@ async fn write(tx: &Tx, group: &str, record: &Record, cause: &str, attempts: u32
         if inbound.is_some_and(|inbound| inbound.replay.is_some()) { Ground::ReplayFailed } else { Ground::Failed };
     let number = match &item.what {
         What::Sequenced(number) if number.kind != Kind::Skip => number,
+        What::Foreign(inbound) if inbound.replay.is_none() && had_its_effect(tx, options, &item, inbound).await? => {
+            return Ok(Buried::Known);
+        }
         What::Sequenced(_) | What::Foreign(_) | What::Closing(_) => {
             // A decision that could not be carried out becomes a letter of its own; the letter it decides about stays as it is.
             let letter_id =
@@ -91,4 +98,12 @@ async fn write(tx: &Tx, group: &str, record: &Record, cause: &str, attempts: u32
     parked::remove(tx, &key, epoch, number.seq, number.seq).await?;
     streams.save(tx).await?;
     Ok(buried)
+}
+
+/// Whether a plain start had its effect after all: by an attempt that was thought lost, or in its other form.
+async fn had_its_effect(tx: &Tx, options: &GateOptions, item: &Incoming, inbound: &Inbound) -> Result<bool, DbErr> {
+    let streams = Streams::lock(tx, &[inbound.stream_id.as_str()].into()).await?;
+    let mut known = Known::default();
+    known.read(tx, options, &streams, std::slice::from_ref(item)).await?;
+    Ok(known.had_its_effect(&business_key(inbound)))
 }

@@ -1,0 +1,190 @@
+//! What tried to break the gate and the databases: hostile headers, decisions about the wrong letter, batches that take too long, positions
+//! that are not there, servers that fall silent.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where its world is not as it should be")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use contracts::control::stream_letter_id;
+use kafka_worker_pool::{
+    DeadLetter, DeadLetterSink as _, EARLIEST, Handler as _, Headers, PositionStore as _, TopicPartition,
+};
+use outbox::{
+    Gate, GateOptions,
+    db::{self, Database, DbErr},
+    ops,
+};
+use support::*;
+
+on_both! {
+    a_nul_in_an_envelope_is_malformed_and_blocks_nothing
+    a_letter_is_written_whatever_its_cause_and_its_decision_hold
+    the_replay_of_a_quarantined_letter_does_not_take_a_parked_number
+    a_batch_is_applied_in_the_order_of_its_streams
+    a_batch_that_takes_longer_than_a_transaction_goes_on_in_several
+    a_partition_without_a_position_starts_from_the_earliest_record
+    a_foreign_start_that_had_its_effect_leaves_no_letter
+}
+
+fn letter_id(stream: &str, seq: i64) -> String {
+    stream_letter_id(GROUP, "ctms/project-srv", stream, 0, seq)
+}
+
+/// PostgreSQL's text cannot hold U+0000: such a record would fail for ever, and so would its letter.
+async fn a_nul_in_an_envelope_is_malformed_and_blocks_nothing(db: Database) {
+    let (gate, _) = gate(&db);
+    let mut foreign_source = event("P", 1).at(TOPIC, 11);
+    foreign_source.event.source = "so\0urce".to_owned();
+    let mut typed = event("P", 1).at(TOPIC, 12);
+    typed.event.event_type = "Some\0thing".to_owned();
+    for record in [event("P", 1).id("a\0b").at(TOPIC, 10), foreign_source, typed] {
+        deliver(&gate, &record.record()).await.unwrap();
+    }
+    deliver(&gate, &event("P", 1).record()).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-1"]);
+    assert_eq!(ops::open_letters(&db).await.unwrap().len(), 3, "each has a letter");
+}
+
+async fn a_letter_is_written_whatever_its_cause_and_its_decision_hold(db: Database) {
+    let (gate, _) = gate(&db);
+    let record = event("P", 1).record();
+    let cause = format!("unknown variant `a\0b`{}", "x".repeat(1_000_000));
+    gate.dead_letter(DeadLetter { record: &record, group: GROUP, cause: &cause, attempts: 1 }).await.unwrap();
+    let letter = ops::open_letters(&db).await.unwrap().remove(0);
+    assert!(letter.cause.len() < 10_000, "a cause has a bound: {}", letter.cause.len());
+
+    let hostile = Headers::from_pairs([("ctms_replay_of".to_owned(), b"le\0tter".to_vec())]);
+    deliver(&gate, &support::record(RETRY, 7, None, Some(b"{broken"), hostile)).await.unwrap();
+    assert_eq!(ops::open_letters(&db).await.unwrap().len(), 2);
+
+    let mut replay = event("P", 1).replay_of(&letter.letter_id);
+    for (name, value) in &mut replay.marks {
+        if name == "ctms_why" {
+            *value = "be\0cause".to_owned();
+        }
+    }
+    deliver(&gate, &replay.record()).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-1"]);
+}
+
+async fn the_replay_of_a_quarantined_letter_does_not_take_a_parked_number(db: Database) {
+    let (gate, _) = gate(&db);
+    let impostor = event("P", 2).id("impostor").at(TOPIC, 9);
+    deliver_all(&gate, &[event("P", 2).record(), impostor.record()]).await;
+    let letter = ops::open_letters(&db).await.unwrap().remove(0);
+    assert_eq!(letter.state, "quarantined");
+    deliver(&gate, &impostor.replay_of(&letter.letter_id).record()).await.unwrap();
+    deliver(&gate, &event("P", 1).record()).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-1", "P-2"], "who came first keeps the number");
+    assert_eq!(ops::open_letters(&db).await.unwrap().len(), 1, "the other still waits for a decision");
+}
+
+/// Effects lock studies: two transactions that lock several must do it in one order.
+async fn a_batch_is_applied_in_the_order_of_its_streams(db: Database) {
+    let (gate, _) = gate(&db);
+    let batch: Vec<_> =
+        ["Q", "P", "R"].iter().flat_map(|stream| [1, 2].map(|seq| event(stream, seq).record())).collect();
+    gate.handle(&batch).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-1", "P-2", "Q-1", "Q-2", "R-1", "R-2"]);
+}
+
+async fn a_batch_that_takes_longer_than_a_transaction_goes_on_in_several(db: Database) {
+    let mut options = db::Options::default();
+    options.transaction_timeout = Duration::from_millis(800);
+    let hasty = Database::connect(&url_of(&db), &options).await.unwrap();
+    let (gate, recorder) = gate(&hasty);
+    let batch: Vec<_> = (1..=6).map(|at| event(&format!("P{at}"), 1).record()).collect();
+    let parked: Vec<_> = (2..=6).map(|seq| event("Q", seq).record()).collect();
+    for record in batch.iter().chain(&parked) {
+        recorder.slow(std::str::from_utf8(record.headers.get("ce_id").unwrap()).unwrap(), Duration::from_millis(200));
+    }
+    gate.handle(&batch).await.unwrap();
+    assert_eq!(effects(&db).await.len(), 6);
+    gate.handle(&parked).await.unwrap();
+    gate.handle(&[event("Q", 1).record()]).await.unwrap();
+    assert_eq!(effects(&db).await.len(), 12);
+    hasty.close().await;
+}
+
+/// A database from before the first position of a partition would otherwise go on from Kafka's commit, past what it has lost.
+async fn a_partition_without_a_position_starts_from_the_earliest_record(db: Database) {
+    let (gate, _) = gate(&db);
+    let (known, unknown) = (TopicPartition::new(TOPIC, 0), TopicPartition::new(TOPIC, 1));
+    gate.save(&[(known.clone(), 7)]).await.unwrap();
+    let loaded = gate.load(&[known.clone(), unknown.clone()]).await.unwrap();
+    assert_eq!(loaded, [(known, Some(7)), (unknown, Some(EARLIEST))]);
+}
+
+async fn a_foreign_start_that_had_its_effect_leaves_no_letter(db: Database) {
+    let (gate, _) = gate(&db);
+    let start = foreign_start("P", 1);
+    deliver(&gate, &start).await.unwrap();
+    let late = DeadLetter { record: &start, group: GROUP, cause: "timed out", attempts: 5 };
+    gate.dead_letter(late).await.unwrap();
+    assert_eq!(ops::open_letters(&db).await.unwrap().len(), 0, "another instance's attempt had committed");
+}
+
+/// A server that is there and says nothing: every wait for it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_falls_silent_is_the_environment() {
+    let Some(test) = TestDatabase::postgres().await else { return };
+    let proxy = support::proxy::Proxy::to(&test.url).await;
+    let mut options = db::Options::default();
+    options.transaction_timeout = Duration::from_secs(1);
+    options.acquire_timeout = Duration::from_secs(1);
+    let db = Database::connect(&proxy.url, &options).await.unwrap();
+    db.ping(Duration::from_secs(1)).await.unwrap();
+    proxy.fall_silent();
+    let asked = Instant::now();
+    let outcome = tokio::time::timeout(
+        Duration::from_secs(10),
+        db.transaction(|tx| Box::pin(async move { db::exec(tx, "DELETE FROM effect", []).await })),
+    );
+    let error: DbErr = outcome.await.expect("the wait ends").unwrap_err();
+    assert!(db::is_environment(&error), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_refuses_is_named_at_once() {
+    let asked = Instant::now();
+    let error = connect_error("postgres://ctms:secret@127.0.0.1:1/ctms").await;
+    assert!(error.contains("refused") && error.contains("check that PostgreSQL runs at this address"), "{error}");
+    assert!(!error.contains("pool timed out") && !error.contains("secret"), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+
+    let Some(test) = TestDatabase::postgres().await else { return };
+    let (server, _) = test.url.rsplit_once('/').unwrap();
+    let asked = Instant::now();
+    let error = connect_error(&format!("{server}/no_such_database")).await;
+    assert!(error.contains("\"no_such_database\" does not exist"), "{error}");
+    let error = connect_error(&test.url.replacen("postgres@", "no_such_role@", 1)).await;
+    assert!(error.contains("\"no_such_role\" does not exist"), "{error}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+async fn connect_error(url: &str) -> String {
+    Database::connect(url, &db::Options::default()).await.map(|db| db.shown().to_owned()).unwrap_err().to_string()
+}
+
+/// The address of a test's database: it is shown whole, there is no password in it.
+fn url_of(db: &Database) -> String {
+    db.shown().to_owned()
+}
+
+/// The room for parked records is for what comes early, and a letter's own replay needs none of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_goes_through_where_there_is_no_room_to_park() {
+    let test = TestDatabase::sqlite().await;
+    let (first, recorder) = gate(&test.db);
+    recorder.fail("P-1", Mood::Reject, 1);
+    deliver_all(&first, &[event("P", 1).record(), event("P", 2).record()]).await;
+    let mut options = GateOptions::new(GROUP);
+    options.max_parked_bytes = 1;
+    let full = Gate::new(test.db.clone(), options, recorder);
+    assert!(full.handle(&[event("P", 3).record()]).await.is_err());
+    full.handle(&[event("P", 1).replay_of(&letter_id("P", 1)).record()]).await.unwrap();
+    full.handle(&[event("P", 3).record()]).await.unwrap();
+    assert_eq!(effects(&test.db).await, ["P-1", "P-2", "P-3"]);
+}
