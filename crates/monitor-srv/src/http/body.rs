@@ -13,6 +13,8 @@ use super::too_large;
 
 /// Longest time a body may take to arrive: who sends nothing must not hold a place.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Reserved for a body before any of it has come: announcing costs nothing, so it must not take much.
+const MOST_RESERVED_BYTES: usize = 1_048_576;
 
 /// The bytes of a body; else the answer that refuses it.
 pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usize) -> Result<Vec<u8>, Response> {
@@ -25,7 +27,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, what: &str, limit: usi
         return Err(refuse());
     }
     let reading = async {
-        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(MOST_RESERVED_BYTES));
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk =
