@@ -11,6 +11,7 @@ mod watches;
 pub use config::{Config, ProjectArgs};
 pub use migrations::migrations;
 
+use anyhow::Context as _;
 use contracts::project::v1::project_service_server::ProjectServiceServer;
 use service_kit::{Phase, Readiness, ServiceConfig, Sockets, Supervisor, admin, database, grpc, relay, retention};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     let readiness = Readiness::new(supervisor.stopping());
 
     let watches = Watches::new(config.project.watch_limit);
-    let mutations = Mutations::new(db.clone(), base.kafka.kafka_topic.clone());
+    let epoch = store::latest_epoch(db.reader()).await.context("cannot read the projects' epoch")?;
+    let mutations = Mutations::new(db.clone(), base.kafka.kafka_topic.clone(), epoch);
     let service = ProjectServiceServer::new(ProjectApi::new(db.clone(), mutations, watches.clone()))
         .max_decoding_message_size(base.grpc.grpc_max_message_bytes);
     let server = grpc::Server::new(&base.grpc, readiness.clone()).add_service(service);

@@ -67,6 +67,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Mutations {
     db: Database,
     topic: String,
+    epoch: i64,
 }
 
 /// A database error stays visible until the transaction is over, since a lost race is decided by it.
@@ -88,8 +89,9 @@ impl From<ApiError> for Failure {
 }
 
 impl Mutations {
-    pub(crate) fn new(db: Database, topic: String) -> Self {
-        Self { db, topic }
+    /// New projects begin in `epoch`: consumers may know the same id from before a restore.
+    pub(crate) fn new(db: Database, topic: String, epoch: i64) -> Self {
+        Self { db, topic, epoch }
     }
 
     /// Does what `call` wants, once. `answer` encodes the response for the project as it is then.
@@ -103,9 +105,9 @@ impl Mutations {
     ) -> Result<Outcome, ApiError> {
         let mut round = 1;
         loop {
-            let (call, wish, topic) = (call.clone(), wish.clone(), self.topic.clone());
+            let (call, wish, topic, epoch) = (call.clone(), wish.clone(), self.topic.clone(), self.epoch);
             let attempt = self.db.transaction(move |tx| {
-                Box::pin(async move { Transaction { tx, call: &call, topic: &topic, answer }.run(wish).await })
+                Box::pin(async move { Transaction { tx, call: &call, topic: &topic, epoch, answer }.run(wish).await })
             });
             match attempt.await {
                 Ok(outcome) => return Ok(outcome),
@@ -122,6 +124,7 @@ struct Transaction<'t> {
     tx: &'t Tx,
     call: &'t Call,
     topic: &'t str,
+    epoch: i64,
     answer: fn(&Project) -> Vec<u8>,
 }
 
@@ -144,7 +147,7 @@ impl Transaction<'_> {
         }
         let id = id.unwrap_or_else(chosen_id);
         let occurrence = self.occurrence(None);
-        let project = domain::create(id, profile, sites, &occurrence);
+        let project = Project { stream_epoch: self.epoch, ..domain::create(id, profile, sites, &occurrence) };
         let fact = Fact::Created;
         let entry = NewEntry { from: None, action: self.call.action, fact: &fact, occurrence: &occurrence };
         if !store::insert(self.tx, &project, entry).await? {

@@ -10,6 +10,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 on_both_databases!(
+    a_project_created_after_a_restore_numbers_its_events_in_the_new_epoch,
     a_study_goes_through_its_whole_life,
     a_start_lists_every_open_item,
     every_wrong_field_is_named_at_once,
@@ -203,4 +204,21 @@ async fn the_audit_trail_is_complete_and_cannot_be_changed(database: TestDatabas
         let refused = db::exec(db.writer(), statement, []).await.unwrap_err();
         assert!(refused.to_string().contains("project_audit is append-only"), "{refused}");
     }
+}
+
+/// Consumers know the id of a project that the restored database has lost: in the old epoch they would take its events for others.
+async fn a_project_created_after_a_restore_numbers_its_events_in_the_new_epoch(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let mut client = service.client.clone();
+    client.create_project(new_project("P-1")).await.unwrap();
+    service.stop().await;
+    let db = database.open().await;
+    let (_, epoch) = outbox::ops::new_epoch(&db, "project").await.unwrap();
+
+    let service = Service::start(&database).await;
+    let mut client = service.client.clone();
+    client.create_project(new_project("P-2")).await.unwrap();
+    let row = outbox::db::query_one(db.reader(), "SELECT stream_epoch FROM outbox WHERE stream_id = 'P-2'", []).await;
+    assert_eq!(row.unwrap().unwrap().try_get::<i64>("", "stream_epoch").unwrap(), epoch);
+    service.stop().await;
 }

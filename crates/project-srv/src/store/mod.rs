@@ -4,4 +4,4 @@ mod audit;
 mod project;
 
 pub(crate) use audit::{AuditRow, NewEntry, facts_after, page as audit_page};
-pub(crate) use project::{get, insert, lock, page, save, versions};
+pub(crate) use project::{get, insert, latest_epoch, lock, page, save, versions};
