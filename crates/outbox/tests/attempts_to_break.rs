@@ -25,6 +25,7 @@ on_both! {
     a_batch_that_takes_longer_than_a_transaction_goes_on_in_several
     a_partition_without_a_position_starts_from_the_earliest_record
     a_foreign_start_that_had_its_effect_leaves_no_letter
+    what_an_embedded_broker_forgot_shows_until_another_one_was_read
 }
 
 fn letter_id(stream: &str, seq: i64) -> String {
@@ -123,6 +124,16 @@ async fn a_foreign_start_that_had_its_effect_leaves_no_letter(db: Database) {
     let late = DeadLetter { record: &start, group: GROUP, cause: "timed out", attempts: 5 };
     gate.dead_letter(late).await.unwrap();
     assert_eq!(ops::open_letters(&db).await.unwrap().len(), 0, "another instance's attempt had committed");
+}
+
+/// From `ctms dev` to `ctms dev --kafka` on the same data: what was accepted and not applied is only in the outbox.
+async fn what_an_embedded_broker_forgot_shows_until_another_one_was_read(db: Database) {
+    let (gate, _) = gate(&db);
+    assert!(ops::read_only_embedded(&db).await.unwrap(), "it may have been killed before its first position");
+    gate.save(&[(TopicPartition::new(TOPIC, 0), 7), (TopicPartition::new(TOPIC, 1), 9)]).await.unwrap();
+    assert!(ops::read_only_embedded(&db).await.unwrap());
+    db::exec(db.writer(), "UPDATE kafka_pos SET cluster_id = 'a-real-one' WHERE partition = 1", []).await.unwrap();
+    assert!(!ops::read_only_embedded(&db).await.unwrap());
 }
 
 /// A server that is there and says nothing: every wait for it ends.

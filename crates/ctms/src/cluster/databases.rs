@@ -35,8 +35,9 @@ impl Databases {
         &self.urls
     }
 
-    /// Sets everything free for publishing again that a consumer has not applied, because the broker has forgotten it.
-    pub(super) async fn embedded_restart(&self) -> anyhow::Result<()> {
+    /// Sets everything free for publishing again that a consumer has not applied, where the broker has forgotten it: the embedded one
+    /// always, another one when the embedded one was used before it.
+    pub(super) async fn publish_again(&self, broker_is_embedded: bool) -> anyhow::Result<()> {
         let migrations = [
             project_srv::migrations as fn() -> _,
             epro_srv::migrations,
@@ -51,9 +52,15 @@ impl Databases {
                 .with_context(|| format!("cannot migrate {}", database.shown()))?;
             databases.push(database);
         }
-        ::outbox::ops::embedded_restart(&databases[0], &databases[1..])
-            .await
-            .context("cannot set events free for publishing again")?;
+        let mut forgotten = broker_is_embedded;
+        for consumer in &databases[1..] {
+            forgotten = forgotten || ::outbox::ops::read_only_embedded(consumer).await?;
+        }
+        if forgotten {
+            ::outbox::ops::embedded_restart(&databases[0], &databases[1..])
+                .await
+                .context("cannot set events free for publishing again")?;
+        }
         for database in databases {
             database.close().await;
         }

@@ -51,12 +51,11 @@ impl Cluster {
             }
         };
         let databases = Databases::prepare(args.database.as_deref(), folder.path()).await?;
-        if broker.is_some() {
-            // The embedded broker forgets: what its consumers have not applied is published again.
-            databases.embedded_restart().await?;
-        } else {
+        if broker.is_none() {
             crate::topics::ensure(&bootstrap).await?;
         }
+        // The embedded broker forgets: what its consumers have not applied is published again, also when another one takes its place.
+        databases.publish_again(broker.is_some()).await?;
         let mut services = Services::start(sockets, &databases, &bootstrap, broker.is_some())?;
         services.ready(READY_TIMEOUT).await?;
         Ok(Self { services, bootstrap, broker, _folder: folder })

@@ -34,6 +34,16 @@ pub async fn embedded_restart(producer: &Database, consumers: &[Database]) -> Re
     Ok(EmbeddedRestart { events, letters })
 }
 
+/// Whether all positions of this consumer were reached on a broker without a memory: what that broker was told and the consumer has not
+/// applied is nowhere but in the producer's outbox, also when another broker takes its place.
+///
+/// # Errors
+/// The database's.
+pub async fn read_only_embedded(consumer: &Database) -> Result<bool, DbErr> {
+    let sql = "SELECT 1 FROM kafka_pos WHERE cluster_id IS NOT NULL LIMIT 1";
+    Ok(db::query_one(consumer.reader(), sql, []).await?.is_none())
+}
+
 /// What one consumer has applied. Of several sources of a stream the lowest counts: sending too much again is harmless.
 async fn applied(consumer: &Database) -> Result<Lowest, DbErr> {
     let sql = "SELECT stream_id, stream_epoch, min(applied_seq) AS applied FROM stream_pos WHERE source <> '' GROUP BY stream_id, stream_epoch";
