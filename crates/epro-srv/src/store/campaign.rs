@@ -89,8 +89,9 @@ pub(crate) async fn to_generate<C: ConnectionTrait>(conn: &C, limit: i64) -> Res
 /// # Errors
 /// The database's.
 pub(crate) async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result<HashMap<ProjectId, State>, DbErr> {
+    // In the order of bytes, as the gate does: a database's own order of text is another one, and the two could lock each other out.
     let suffix = match db::kind_of(tx) {
-        Kind::Postgres => " FOR SHARE",
+        Kind::Postgres => " COLLATE \"C\" FOR SHARE",
         Kind::Sqlite => "",
     };
     let sql = format!(
