@@ -290,6 +290,22 @@ async fn a_batch_that_is_refused_is_taken_apart(db: Database) {
     relay.stop().await;
 }
 
+/// A relay that stands by must not go on saying what has passed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trouble_with_the_database_passes_while_standing_by() {
+    let test = TestDatabase::sqlite().await;
+    let broker = broker();
+    db::exec(test.db.writer(), "ALTER TABLE relay_lease RENAME TO away", []).await.unwrap();
+    let relay = Running::start(&test.db, options(&broker));
+    until("the trouble shows", async || relay.handle.status().last_error.is_some()).await;
+    let leads = "INSERT INTO away (shard, owner, epoch, expires_at) VALUES ('outbox', 'another', 1, $1)";
+    db::exec(test.db.writer(), leads, [(db::now() + Duration::from_secs(4)).into()]).await.unwrap();
+    db::exec(test.db.writer(), "ALTER TABLE away RENAME TO relay_lease", []).await.unwrap();
+    until("the trouble is over", async || relay.handle.status().last_error.is_none()).await;
+    assert!(!relay.handle.status().active, "it does not lead yet");
+    relay.stop().await;
+}
+
 /// With nothing to send, too: what is said of Kafka must not come and go while no broker is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trouble_with_kafka_stays_until_a_broker_answers() {

@@ -126,6 +126,8 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectEr
     if let Ok(first) = first {
         let closed = match first {
             Ok(connection) => within(options.connect_timeout, connection.close()).await,
+            // It starts up: worth the pool's patience.
+            Err(source) if code_of(&source) == CANNOT_CONNECT_NOW => Ok(()),
             Err(source) => {
                 let remedy = postgres_remedy(&source);
                 return Err(ConnectError::Open { shown, source: connection_error(source), remedy });
@@ -155,9 +157,15 @@ fn connection_error(error: sqlx::Error) -> DbErr {
 
 const POSTGRES_REMEDY: &str = "check that PostgreSQL runs at this address and that role, password and database exist";
 
+/// SQLSTATE of a server that starts up or shuts down.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+fn code_of(error: &sqlx::Error) -> std::borrow::Cow<'_, str> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default()
+}
+
 fn postgres_remedy(error: &sqlx::Error) -> &'static str {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
-    match (code.as_ref(), error) {
+    match (code_of(error).as_ref(), error) {
         ("3D000", _) => "create the database, or name one that exists",
         ("28000" | "28P01", _) => "check the role and its password, and that pg_hba.conf lets it in from here",
         ("53300", _) => "raise the server's max_connections, or take fewer connections",

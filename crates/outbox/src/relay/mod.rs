@@ -88,6 +88,7 @@ impl Relay {
                     FIRST_BACKOFF
                 }
                 Ok(None) => {
+                    self.shared.well(With::Database);
                     backoff = FIRST_BACKOFF;
                     STANDBY_LOOK
                 }
