@@ -18,7 +18,7 @@ pub(crate) fn consumer_config(brokers: &str, group: &str, protocol: &str, option
         .set("fetch.message.max.bytes", "1000000")
         .set("fetch.max.bytes", fetch_bytes.to_string())
         .set("queued.max.messages.kbytes", fetch_queue_kbytes.to_string())
-        .set("queued.min.messages", (2 * options.queue_capacity).clamp(1_000, 100_000).to_string())
+        .set("queued.min.messages", options.queue_capacity.saturating_mul(2).clamp(1_000, 100_000).to_string())
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("statistics.interval.ms", "2000")
         .set("auto.commit.interval.ms", options.commit_interval_ms.to_string());

@@ -107,7 +107,9 @@ impl Commits {
             let answer = match saving.answer.try_recv() {
                 Ok(answer) => answer,
                 Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => Err("the tokio runtime has ended".to_owned()),
+                Err(TryRecvError::Disconnected) => {
+                    Err("the position store panicked, or the tokio runtime has ended".to_owned())
+                }
             };
             let marks = self.saving.take().map(|saving| saving.marks).unwrap_or_default();
             if answer.is_ok() {

@@ -26,7 +26,8 @@ use crate::work::{Done, KafkaWork, News};
 
 /// Most records taken from the fetch queue at once.
 const QUANTUM: usize = 512;
-/// Records taken when nothing is in flight and yet there is no room, because stopped partitions hold it: the others must go on.
+/// Records taken when there is no room because partitions that stand still hold all of it: the others must go on. Each partition that comes
+/// to stand still may so add as many to what is held.
 const QUANTUM_WITHOUT_ROOM: usize = 64;
 /// How often positions go to librdkafka.
 const STORE_INTERVAL: Duration = Duration::from_millis(20);
@@ -296,8 +297,9 @@ impl<H: Handler> DataThread<H> {
         let room = self.options.queue_capacity.saturating_sub(taken);
         let room_bytes = (self.options.buffer_bytes / 2).saturating_sub(bytes);
         if room == 0 || room_bytes == 0 {
-            let all_stand_still = self.state.partitions.in_flight() == 0;
-            return if all_stand_still { QUANTUM_WITHOUT_ROOM } else { 0 };
+            let by_bytes = self.options.buffer_bytes / 8 / self.state.largest_bytes;
+            let a_little = by_bytes.clamp(1, QUANTUM_WITHOUT_ROOM);
+            return if self.state.partitions.all_stand_still() { a_little } else { 0 };
         }
         room.min(QUANTUM).min((room_bytes / self.state.largest_bytes).max(1))
     }

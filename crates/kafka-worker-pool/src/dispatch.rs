@@ -96,7 +96,7 @@ impl<H: Handler> DataThread<H> {
     /// Hands a record to its lane, or back when its key is at its cap.
     fn dispatch(&mut self, slot: u32, record: Record, now: Instant) -> Option<Record> {
         let key = self.keys.hash(slot, &record);
-        if self.state.partitions.of_key(key) >= self.options.key_backlog {
+        if self.state.partitions.of_key(key) >= self.options.key_cap() {
             self.state.partitions.get_mut(slot).full_key = Some(key);
             return Some(record);
         }
@@ -153,6 +153,7 @@ impl<H: Handler> DataThread<H> {
             return;
         };
         tracing::warn!(partition = %partition.name, offset, cause, "a record is held; its partition stands still until it is released");
+        partition.held.retain(|held| held.offset != offset);
         partition.held.push(HeldSince { partition: partition.name.clone(), offset, cause, since: Instant::now() });
         self.stop(tag.group);
     }
@@ -175,7 +176,7 @@ impl<H: Handler> DataThread<H> {
 
     /// Lets partitions go on whose reason to stand still is over.
     pub(crate) fn resume_stopped(&mut self) {
-        let half = self.options.key_backlog / 2;
+        let half = self.options.key_cap() / 2;
         let free: Vec<u32> = self
             .state
             .partitions

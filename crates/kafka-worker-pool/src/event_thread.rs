@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka_ext::{GroupProtocolSupport, probe_group_protocol};
+use rdkafka_ext::{GroupProtocolSupport, commit_stored, probe_group_protocol};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -32,6 +32,10 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 const COMMIT_GRACE: Duration = Duration::from_secs(5);
 /// How long a partition that was started anew is forwarded again and again.
 const FORWARD_AGAIN: Duration = Duration::from_secs(10);
+/// How long one try of the last commit waits for its answer.
+const COMMIT_ANSWER: Duration = Duration::from_secs(2);
+/// Where the last commit failed, the group cannot be left in order either: its broker finds out.
+const CLOSE_TIMEOUT_AWAY: Duration = Duration::from_secs(3);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the event thread needs.
@@ -222,19 +226,23 @@ impl EventThread {
             Some(_) => None,
             None => self.commit(consumer, deadline),
         };
-        self.close(consumer);
+        self.close(consumer, if commit_failure.is_some() { CLOSE_TIMEOUT_AWAY } else { CLOSE_TIMEOUT });
         match self.shared.failure() {
             Some(error) => Ending::Failed(error),
             None => Ending::Stopped { commit_failure },
         }
     }
 
-    fn commit(&self, consumer: &BaseConsumer<Context>, deadline: Instant) -> Option<String> {
+    /// Tries until it succeeds. With a broker, through a join; without one, to the deadline of the stop.
+    fn commit(&self, consumer: &BaseConsumer<Context>, stop_deadline: Instant) -> Option<String> {
         let session = Duration::from_millis(u64::from(self.options.session_timeout_ms));
-        let deadline = deadline.max(Instant::now() + session + COMMIT_GRACE);
+        let join_deadline = stop_deadline.max(Instant::now() + session + COMMIT_GRACE);
         loop {
-            match committed(consumer.commit_consumer_state(CommitMode::Sync)) {
-                Ok(()) => return None,
+            let tried = committed(commit_stored(consumer, COMMIT_ANSWER));
+            let deadline = if self.shared.board().is_connected { join_deadline } else { stop_deadline };
+            match tried {
+                // Of what was lost or let go meanwhile there is nothing left to commit.
+                Ok(()) => return self.shared.commit_failure.get().cloned(),
                 Err(error) if Instant::now() >= deadline || self.shared.failure().is_some() => {
                     return Some(error.to_string());
                 }
@@ -246,15 +254,15 @@ impl EventThread {
         }
     }
 
-    fn close(&self, consumer: &BaseConsumer<Context>) {
+    fn close(&self, consumer: &BaseConsumer<Context>, timeout: Duration) {
         if let Err(error) = consumer.close_queue() {
             tracing::warn!(group = &*self.group, %error, "the consumer did not begin to close");
             return;
         }
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let deadline = Instant::now() + timeout;
         while !consumer.closed() {
             if Instant::now() >= deadline {
-                tracing::error!(group = &*self.group, timeout = ?CLOSE_TIMEOUT, "the consumer did not close in time");
+                tracing::error!(group = &*self.group, ?timeout, "the consumer did not close in time");
                 return;
             }
             self.poll(consumer, Duration::from_millis(10));

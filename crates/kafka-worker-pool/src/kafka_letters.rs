@@ -2,11 +2,12 @@
 //! value and headers kept, with further headers that say what happened to it.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
 use crate::errors::StartError;
@@ -24,7 +25,8 @@ const CAUSE_BYTES_MAX: usize = 4_096;
 /// letter), `ctms_cause`, `ctms_attempts`, `ctms_group`, `ctms_topic`, `ctms_partition`, `ctms_offset`, `ctms_at` (milliseconds since
 /// 1970). A letter may arrive twice where an acknowledgement was lost.
 pub struct KafkaDeadLetters {
-    producer: FutureProducer,
+    config: ClientConfig,
+    producer: Mutex<FutureProducer>,
 }
 
 impl KafkaDeadLetters {
@@ -41,7 +43,19 @@ impl KafkaDeadLetters {
             .set("acks", "all")
             .set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
         let producer = config.create().map_err(|error| StartError::Client(error.to_string()))?;
-        Ok(Self { producer })
+        Ok(Self { config, producer: Mutex::new(producer) })
+    }
+
+    /// The producer to send by. One in a fatal error (a sequence lost, a fence) never heals, so another takes its place.
+    fn producer(&self) -> Result<FutureProducer, BoxError> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::warn!(%code, reason, "the producer of dead letters failed for good; making another");
+            let failed = std::mem::replace(&mut *producer, self.config.create()?);
+            // Its drop waits for its thread.
+            tokio::task::spawn_blocking(move || drop(failed));
+        }
+        Ok(producer.clone())
     }
 }
 
@@ -81,7 +95,7 @@ impl DeadLetterSink for KafkaDeadLetters {
         let mut message: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).headers(headers);
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
-        let sent = self.producer.send(message, Timeout::After(SEND_TIMEOUT)).await;
+        let sent = self.producer()?.send(message, Timeout::After(SEND_TIMEOUT)).await;
         match sent {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(format!("{topic}: {error}").into()),
@@ -113,6 +127,26 @@ fn marks(letter: &DeadLetter<'_>, at: SystemTime) -> [(&'static str, String); 8]
 mod tests {
     use super::*;
     use crate::record::{Headers, Record};
+
+    #[tokio::test]
+    async fn a_fatal_error_costs_a_producer_and_no_letter_on_the_embedded_broker() {
+        let broker = rdkafka_ext::EmbeddedBroker::start(&rdkafka_ext::EmbeddedOptions::default()).unwrap();
+        let letters = KafkaDeadLetters::new(broker.bootstrap(), &BTreeMap::new()).unwrap();
+        let record = Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 1,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
+        let letter = DeadLetter { record: &record, group: "g", cause: "planned", attempts: 1 };
+        letters.dead_letter(letter).await.unwrap();
+        let code = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        rdkafka_ext::test_fatal_error(letters.producer.lock().unwrap().client(), code, "planned").unwrap();
+        letters.dead_letter(letter).await.unwrap();
+    }
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_long_causes_are_cut_between_characters() {

@@ -60,7 +60,8 @@ pub struct Options {
     pub queue_capacity: usize,
     /// Bytes of records held: half for those taken and not done, half for librdkafka's fetch queues. Default 64 MiB.
     pub buffer_bytes: usize,
-    /// Records of one key not yet done; at the cap the partition of its next record alone stops until half are done. Default 1,024.
+    /// Records of one key not yet done; at the cap the partition of its next record alone stops until half are done. Default 1,024; never
+    /// more than a quarter of `queue_capacity`, so that one key cannot fill the pool.
     pub key_backlog: usize,
     /// Records a handler may get in one call. Default 1.
     pub max_batch: usize,
@@ -139,7 +140,15 @@ const RESERVED: [&str; 8] = [
     "partition.assignment.strategy",
 ];
 
+/// Longer drains cannot end before the broker takes the partitions away.
+const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
 impl Options {
+    /// Records of one key that may be undone at once.
+    pub(crate) fn key_cap(&self) -> usize {
+        self.key_backlog.min((self.queue_capacity / 4).max(1))
+    }
+
     /// Refuses what cannot work.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let counts = [
@@ -163,6 +172,14 @@ impl Options {
         ];
         if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
             return Err(StartError::option(name, "0", "use 1 ms or more"));
+        }
+        if self.drain_timeout > DRAIN_TIMEOUT_MAX {
+            let value = format!("{:?}", self.drain_timeout);
+            return Err(StartError::option(
+                "drain_timeout",
+                &value,
+                "use an hour or less: a revoke waits for it, and the broker waits only for max.poll.interval.ms",
+            ));
         }
         if let Some((name, value)) = self.client.iter().find(|(name, _)| RESERVED.contains(&name.as_str())) {
             return Err(StartError::option(

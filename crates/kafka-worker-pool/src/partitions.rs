@@ -103,6 +103,11 @@ impl Partitions {
         self.in_flight
     }
 
+    /// True when all that is in hand belongs to partitions that stand still: nothing of it makes room by itself.
+    pub(crate) fn all_stand_still(&self) -> bool {
+        self.live().all(|(_, partition)| partition.is_stopped || partition.ledger.undone() == 0)
+    }
+
     /// Records taken from the client and not done, with their bytes.
     pub(crate) fn taken(&self) -> (usize, usize) {
         (self.in_flight + self.backlog, self.in_flight_bytes + self.backlog_bytes)
@@ -116,6 +121,8 @@ impl Partitions {
     /// Begins a new assignment. What was left of an older one is abandoned: `ended` had to be called for it.
     pub(crate) fn assign(&mut self, name: &TopicPartition, begin: Begin) -> u32 {
         self.last_generation += 1;
+        // A record that came after its partition had gone may have left the address of a topic object that is free by now.
+        self.by_topic_object.clear();
         let fresh = Partition {
             name: name.clone(),
             tenure: Tenure::Owned,
@@ -198,6 +205,10 @@ impl Partitions {
         if partition.generation != generation || partition.tenure == Tenure::Gone {
             return false;
         }
+        if let Some(offset) = partition.ledger.offset_of(ticket) {
+            // A release may have overtaken the news of this hold.
+            partition.held.retain(|held| held.offset != offset);
+        }
         let Some(freed) = partition.ledger.complete(ticket) else {
             return false;
         };
@@ -250,6 +261,22 @@ mod tests {
         assert_eq!(partitions.end(slot), 1);
         assert_eq!(partitions.taken(), (0, 0));
         assert_eq!(partitions.of_key(7), 0);
+    }
+
+    #[test]
+    fn a_hold_whose_release_came_first_ends_with_its_record() {
+        let mut partitions = Partitions::default();
+        let name = TopicPartition::new("t", 0);
+        let slot = partitions.assign(&name, Begin::Fresh);
+        let generation = partitions.get(slot).generation;
+        let tickets = [1, 2, 3].map(|offset| partitions.dispatch(slot, &record(offset), 7, Instant::now()));
+        for offset in [2, 3] {
+            let held = HeldSince { partition: name.clone(), offset, cause: "full".to_owned(), since: Instant::now() };
+            partitions.get_mut(slot).held.push(held);
+        }
+        assert!(partitions.complete(slot, generation, tickets[1]));
+        let held: Vec<i64> = partitions.get(slot).held.iter().map(|held| held.offset).collect();
+        assert_eq!(held, [3], "done behind one that is not");
     }
 
     #[test]

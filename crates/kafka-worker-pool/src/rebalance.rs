@@ -1,12 +1,14 @@
 //! Partitions coming and going, on the event thread inside librdkafka's callback. The order of steps is the one that lost nothing: forward
 //! every partition before the assign; on revoke drain, store and commit before letting go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use rdkafka_ext::{CommitError, commit_stored};
 use tokio::time::Instant;
 
 use crate::commits::SAVE_TIMEOUT;
@@ -27,6 +29,8 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMITTED_TRIES: u32 = 3;
 /// How long a commit on a revoke is tried: every partition of the member stands still meanwhile.
 const REVOKE_COMMIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long one such commit waits for its answer.
+const REVOKE_COMMIT_ANSWER: Duration = Duration::from_secs(2);
 const REVOKE_COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// On top of what a drain may take: the data thread answers within milliseconds after.
 const ACK_GRACE: Duration = Duration::from_secs(30);
@@ -44,6 +48,11 @@ impl Context {
                 if let Err(error) = consumer.resume(list) {
                     tracing::debug!(group = &*self.group, %error, "nothing to resume");
                 }
+            }
+        } else {
+            // Without books: the data thread drops what comes. Left in the consumer's own queue it would look like a record past the books.
+            for name in &names {
+                self.forward(consumer, name);
             }
         }
         let assigned = match consumer.rebalance_protocol() {
@@ -106,7 +115,9 @@ impl Context {
         if !asked || acked.recv_timeout(grace).is_err() {
             self.shared.fail(PoolError::Invariant("the data thread did not answer a revoke".to_owned()));
         }
-        if !is_lost {
+        if is_lost {
+            self.shared.commit_failed("the group had taken the partitions away".to_owned());
+        } else {
             self.commit_before_letting_go(consumer);
         }
         let unassigned = match consumer.rebalance_protocol() {
@@ -124,12 +135,13 @@ impl Context {
     fn commit_before_letting_go(&self, consumer: &BaseConsumer<Self>) {
         let deadline = Instant::now() + REVOKE_COMMIT_TIMEOUT;
         loop {
-            let Err(error) = committed(consumer.commit_consumer_state(CommitMode::Sync)) else {
+            let Err(error) = committed(commit_stored(consumer, REVOKE_COMMIT_ANSWER)) else {
                 return;
             };
-            let may_pass = error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress);
+            let may_pass = error.code() == Some(RDKafkaErrorCode::RebalanceInProgress);
             if !may_pass || Instant::now() >= deadline || consumer.assignment_lost() {
                 tracing::info!(group = &*self.group, %error, "the commit on a revoke failed; some records will be read again");
+                self.shared.commit_failed(error.to_string());
                 return;
             }
             std::thread::sleep(REVOKE_COMMIT_PAUSE);
@@ -169,10 +181,10 @@ impl Context {
         };
         let mut pause = Duration::from_millis(100);
         loop {
-            let loaded =
-                self.runtime.block_on(async { tokio::time::timeout(LOAD_TIMEOUT, store.load_all(names)).await });
-            let error = match loaded {
-                Ok(Ok(kept)) => {
+            let ask =
+                || self.runtime.block_on(async { tokio::time::timeout(LOAD_TIMEOUT, store.load_all(names)).await });
+            let error = match catch_unwind(AssertUnwindSafe(ask)) {
+                Ok(Ok(Ok(kept))) => {
                     self.shared.clear_error("position store");
                     let begin = |name: &TopicPartition| {
                         let found = kept.iter().find(|(kept, _)| kept == name);
@@ -180,12 +192,13 @@ impl Context {
                     };
                     return Some(names.iter().map(begin).collect());
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {LOAD_TIMEOUT:?}"),
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(_)) => format!("no answer within {LOAD_TIMEOUT:?}"),
+                Err(_) => "it panicked, or the tokio runtime has ended; see the log".to_owned(),
             };
             tracing::warn!(group = &*self.group, error, "positions could not be loaded; asking again");
             self.shared.set_error("position store", &error);
-            if self.shared.should_stop() || consumer.assignment_lost() {
+            if self.shared.should_stop() || self.shared.failure().is_some() || consumer.assignment_lost() {
                 return None;
             }
             std::thread::sleep(pause);
@@ -256,9 +269,9 @@ pub(crate) fn start_of(start: Start) -> Offset {
 }
 
 /// A commit's result, where having nothing to commit is success.
-pub(crate) fn committed(result: KafkaResult<()>) -> KafkaResult<()> {
+pub(crate) fn committed(result: Result<(), CommitError>) -> Result<(), CommitError> {
     match result {
-        Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+        Err(CommitError::Refused(RDKafkaErrorCode::NoOffset)) => Ok(()),
         other => other,
     }
 }

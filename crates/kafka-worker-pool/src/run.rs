@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka_ext::SharedQueue;
+use tokio::time::timeout;
 use worker_pool::{Pool, PoolOptions, WhenUnavailable};
 
 use crate::commits::{AnyStore, Commits};
@@ -35,12 +37,19 @@ pub(crate) struct Parts<H> {
     pub(crate) restarts: Sender<Restart>,
 }
 
+/// How long lanes may take to end once the books are closed.
+const LANES_TIMEOUT: Duration = Duration::from_secs(2);
+
 type Lanes<H> = Pool<Record, KafkaWork<H>>;
 
 /// Runs the pool on this thread until it has ended, and tells the handles how.
 pub(crate) fn run<H: Handler>(parts: Parts<H>) {
     let shared = Arc::clone(&parts.events.shared);
-    let ending = live(parts);
+    // Whatever happens, whoever waits for the end must hear of it. A runtime without a clock, or one that has ended, panics when it is used.
+    let ending = catch_unwind(AssertUnwindSafe(|| live(parts))).unwrap_or_else(|_| {
+        let panicked = || PoolError::Invariant("the pool's thread panicked; see the log".to_owned());
+        Ending::Failed(shared.failure().unwrap_or_else(panicked))
+    });
     shared.enter(Phase::Stopped);
     shared.ending.send_replace(Some(ending));
 }
@@ -90,11 +99,13 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
     let ending = match spawned {
         Err(error) => Ending::Failed(PoolError::Client(format!("no thread: {error}"))),
         Ok(data) => {
-            // A panic can only come from the user's store; the group is left in order all the same.
+            // Nothing of the user's runs here unguarded; after a bug the group is left in order all the same.
+            let panicked = || PoolError::Invariant("the event thread panicked; see the log".to_owned());
             if catch_unwind(AssertUnwindSafe(|| events.serve(&consumer))).is_err() {
-                events.shared.fail(PoolError::Invariant("the event thread panicked; see the log".to_owned()));
+                events.shared.fail(panicked());
             }
-            let ending = events.stop(&consumer);
+            let stopped = catch_unwind(AssertUnwindSafe(|| events.stop(&consumer)));
+            let ending = stopped.unwrap_or_else(|_| Ending::Failed(panicked()));
             end_data(&events, data).map_or(ending, Ending::Failed)
         }
     };
@@ -120,13 +131,20 @@ fn end_data<H: Handler>(events: &EventThread, data: JoinHandle<Lanes<H>>) -> Opt
         return Some(PoolError::Invariant("the data thread panicked; see the log".to_owned()));
     };
     let is_clean = events.shared.counters.undone.load(Ordering::Relaxed) == 0 && events.shared.failure().is_none();
-    events.runtime.block_on(async {
+    let end_lanes = async {
         if is_clean {
             pool.close().await;
         } else {
             pool.abort().await;
         }
-    });
+    };
+    // A call of a partition that was taken away may run on, or hold its lane without yielding: its outcome is nobody's, so it is left.
+    // A runtime that has ended has ended the lanes too.
+    let ended =
+        catch_unwind(AssertUnwindSafe(|| events.runtime.block_on(async { timeout(LANES_TIMEOUT, end_lanes).await })));
+    if !matches!(ended, Ok(Ok(()))) {
+        tracing::warn!(group = &*events.group, "handler calls were left behind");
+    }
     None
 }
 
@@ -145,7 +163,7 @@ fn pool_options(group: &str, options: &Options) -> PoolOptions {
     pool.lanes = options.lanes;
     pool.workers = options.workers;
     // Without room for its own, the pool still takes a little, so that stopped partitions cannot stop the others.
-    pool.queue_capacity = options.queue_capacity + 512;
+    pool.queue_capacity = options.queue_capacity.saturating_add(512);
     pool.max_batch = options.max_batch;
     pool.max_attempts = options.max_attempts;
     pool.backoff = options.backoff;

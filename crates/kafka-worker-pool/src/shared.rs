@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     failure: OnceLock<PoolError>,
+    /// Why partitions were let go during a stop without their last positions committed.
+    pub(crate) commit_failure: OnceLock<String>,
 }
 
 impl Shared {
@@ -110,6 +112,7 @@ impl Shared {
             phase: watch::Sender::new(Phase::Connecting),
             ending: watch::Sender::new(None),
             failure: OnceLock::new(),
+            commit_failure: OnceLock::new(),
         }
     }
 
@@ -117,6 +120,13 @@ impl Shared {
     pub(crate) fn fail(&self, error: PoolError) {
         tracing::error!(%error, "the pool ends");
         self.failure.set(error).ok();
+    }
+
+    /// Partitions were let go uncommitted. During a stop nobody will make up for it, so the stop was not clean.
+    pub(crate) fn commit_failed(&self, cause: String) {
+        if self.should_stop() {
+            self.commit_failure.set(cause).ok();
+        }
     }
 
     pub(crate) fn failure(&self) -> Option<PoolError> {

@@ -153,4 +153,8 @@ async fn what_cannot_work_is_refused_at_start() {
     options.client.insert("no.such.property".into(), "1".into());
     let error = builder().topics(["t"]).options(options).start().unwrap_err();
     assert!(error.to_string().contains("no.such.property"), "{error}");
+    let mut options = kafka_worker_pool::Options::default();
+    options.drain_timeout = Duration::MAX;
+    let error = builder().topics(["t"]).options(options).start().unwrap_err();
+    assert!(error.to_string().contains("drain_timeout"), "{error}");
 }

@@ -1,10 +1,11 @@
 //! What rdkafka does not wrap, in safe types: queues that are drained in batches, native messages, topic ids, the question
-//! which group protocol a broker speaks, errors for tests, and the broker that `ctms dev` hosts in its own process.
+//! which group protocol a broker speaks, commits with a time limit, errors for tests, and the broker that `ctms dev` hosts in its own process.
 //!
 //! This is the only crate with `unsafe`. Each block says why it is sound, and `tests/conformance.rs` holds the facts about
 //! librdkafka that the blocks lean on against the library that is linked. It knows nothing of services, events or pools.
 #![allow(unsafe_code, reason = "the one crate that calls librdkafka directly; every block carries a SAFETY comment")]
 
+mod commit;
 mod embedded;
 mod fault;
 mod group_protocol;
@@ -13,6 +14,7 @@ mod message;
 mod owned;
 mod queue;
 
+pub use commit::{CommitError, commit_stored};
 pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocols};
 pub use fault::{FaultError, test_fatal_error};
 pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};

@@ -1,0 +1,48 @@
+//! A commit with a time limit keeps it, whatever the coordinator does, and leaves nothing behind that its consumer's drop would wait for.
+#![allow(clippy::unwrap_used, reason = "a test: the panic is its answer")]
+
+mod support;
+
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_ext::{CommitError, commit_stored};
+use support::{Context, DEADLINE, broker, consumer_config, eventually, partition_list, produce, producer};
+
+const TOPIC: &str = "study.events";
+
+#[test]
+fn a_commit_says_what_became_of_it_and_never_waits_longer_than_told() {
+    for protocol in ["classic", "consumer"] {
+        let broker = broker(&[(TOPIC, 1)]);
+        produce(&producer(broker.bootstrap()), TOPIC, 0, 10);
+        let settings = [("group.protocol", protocol), ("enable.auto.commit", "false")];
+        let config = consumer_config(broker.bootstrap(), "g", &settings);
+        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).unwrap();
+        consumer.assign(&partition_list(&[(TOPIC, 0, 0)])).unwrap();
+        eventually("a record", || consumer.poll(Duration::from_millis(50)).map(|record| record.map(drop).unwrap()));
+
+        let nothing = eventually("an answer", || commit_stored(&consumer, DEADLINE).err());
+        assert_eq!(nothing, CommitError::Refused(RDKafkaErrorCode::NoOffset), "{protocol}");
+        consumer.store_offsets(&partition_list(&[(TOPIC, 0, 5)])).unwrap();
+        assert_eq!(commit_stored(&consumer, DEADLINE), Ok(()), "{protocol}");
+
+        broker.set_down().unwrap();
+        consumer.store_offsets(&partition_list(&[(TOPIC, 0, 7)])).unwrap();
+        let began = Instant::now();
+        let away = commit_stored(&consumer, Duration::from_millis(300));
+        assert_eq!(away, Err(CommitError::NoAnswer { timeout_ms: 300 }), "{protocol}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{protocol}: {:?}", began.elapsed());
+
+        broker.set_up().unwrap();
+        let (tell, dropped) = channel();
+        thread::spawn(move || {
+            drop(consumer);
+            tell.send(()).ok();
+        });
+        dropped.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{protocol}: the drop hangs"));
+    }
+}
