@@ -25,6 +25,7 @@ on_both! {
     a_batch_that_takes_longer_than_a_transaction_goes_on_in_several
     a_partition_without_a_position_starts_from_the_earliest_record
     a_foreign_start_that_had_its_effect_leaves_no_letter
+    a_discard_without_a_number_leaves_a_letter_that_blocks_one
     what_an_embedded_broker_forgot_shows_until_another_one_was_read
 }
 
@@ -124,6 +125,18 @@ async fn a_foreign_start_that_had_its_effect_leaves_no_letter(db: Database) {
     let late = DeadLetter { record: &start, group: GROUP, cause: "timed out", attempts: 5 };
     gate.dead_letter(late).await.unwrap();
     assert_eq!(ops::open_letters(&db).await.unwrap().len(), 0, "another instance's attempt had committed");
+}
+
+/// It would end the letter and leave the stream blocked, with nothing to be seen of it.
+async fn a_discard_without_a_number_leaves_a_letter_that_blocks_one(db: Database) {
+    let (gate, recorder) = gate(&db);
+    recorder.fail("P-1", Mood::Reject, 1);
+    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record()]).await;
+    let marks = Headers::from_pairs(verdict(&letter_id("P", 1)).skip_headers());
+    deliver(&gate, &support::record(RETRY, 1, None, None, marks)).await.unwrap();
+    assert_eq!(ops::open_letters(&db).await.unwrap().len(), 1);
+    deliver(&gate, &event("P", 1).skip(&letter_id("P", 1)).record()).await.unwrap();
+    assert_eq!(effects(&db).await, ["P-2"]);
 }
 
 /// From `ctms dev` to `ctms dev --kafka` on the same data: what was accepted and not applied is only in the outbox.

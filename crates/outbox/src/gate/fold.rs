@@ -60,6 +60,14 @@ pub(super) struct Done {
     pub(super) drainable: BTreeSet<String>,
 }
 
+/// The end of a letter.
+struct Closing {
+    verdict: Verdict,
+    kind: OutcomeKind,
+    topic: String,
+    names_a_number: bool,
+}
+
 /// The fold over the records of one transaction.
 pub(super) struct Fold<'a, E> {
     tx: &'a Tx,
@@ -67,7 +75,7 @@ pub(super) struct Fold<'a, E> {
     effects: &'a E,
     pub(super) streams: Streams,
     known: Known,
-    closings: Vec<(Verdict, OutcomeKind, String)>,
+    closings: Vec<Closing>,
     quarantines: Vec<(Incoming, Number, String)>,
     done: Done,
 }
@@ -295,7 +303,9 @@ impl<'a, E: Effects> Fold<'a, E> {
     }
 
     fn close(&mut self, verdict: &Verdict, kind: OutcomeKind, item: &Incoming) {
-        self.closings.push((verdict.clone(), kind, item.record.topic.to_string()));
+        let names_a_number = matches!(item.what, What::Sequenced(_));
+        let topic = item.record.topic.to_string();
+        self.closings.push(Closing { verdict: verdict.clone(), kind, topic, names_a_number });
     }
 
     fn quarantine(&mut self, item: &Incoming, number: &Number, cause: &str) {
@@ -313,8 +323,8 @@ impl<'a, E: Effects> Fold<'a, E> {
         self.streams.save(self.tx).await?;
         self.known.save(self.tx).await?;
         let group = &self.options.group;
-        for (verdict, kind, topic) in &self.closings {
-            if letters::close(self.tx, group, topic, *kind, verdict).await? {
+        for Closing { verdict, kind, topic, names_a_number } in &self.closings {
+            if letters::close(self.tx, group, topic, *kind, verdict, *names_a_number).await? {
                 self.done.closed += 1;
             }
         }

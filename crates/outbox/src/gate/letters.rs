@@ -148,23 +148,26 @@ async fn publish_attempt(tx: &Tx, burial: &Burial<'_>, attempts: i64, published:
     insert(tx, &[event]).await
 }
 
-/// Ends a letter that is open, and tells the dead-letter topic. Does nothing when it is not open.
+/// Ends a letter that is open, and tells the dead-letter topic. Does nothing when it is not open, or when it blocks a number and the
+/// decision names none: the stream would stay blocked with no letter to show for it.
 pub(super) async fn close(
     tx: &Tx,
     group: &str,
     topic: &str,
     kind: OutcomeKind,
     decision: &Decision,
+    names_a_number: bool,
 ) -> Result<bool, DbErr> {
     let now = db::now();
     let sql = "UPDATE dead_letter SET state = $1, decided_by = $2, decided_why = $3, decided_at = $4, published_seq = published_seq + 1
-               WHERE letter_id = $5 AND state IN ('open', 'quarantined') RETURNING published_seq";
+               WHERE letter_id = $5 AND state IN ('open', 'quarantined') AND ($6 OR stream_seq IS NULL OR state = 'quarantined') RETURNING published_seq";
     let values = [
         kind.as_str().into(),
         decision.by.clone().into(),
         decision.why.clone().into(),
         now.into(),
         decision.letter_id.clone().into(),
+        names_a_number.into(),
     ];
     let Some(row) = db::query_one(tx, sql, values).await? else { return Ok(false) };
     let outcome = Outcome { kind, decision: decision.clone(), at: now };
