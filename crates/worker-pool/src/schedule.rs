@@ -51,15 +51,16 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Takes out of a batch what has been forgotten while it ran, and returns how many jobs that were.
-    pub(crate) fn drop_stale(&mut self, batch: &mut Batch<T>) -> usize {
+    /// Takes out of a batch what has been forgotten while it ran. True if jobs of the call itself were among it.
+    pub(crate) fn drop_stale(&mut self, batch: &mut Batch<T>) -> bool {
+        let call_is_stale = batch.jobs.tags.iter().any(|tag| self.is_stale(tag));
         let mut freed = Vec::new();
         let dropped = batch.retain(|tag| !self.is_stale(tag), &mut freed);
         self.dropped += dropped;
         for key in freed {
             self.release_key(key);
         }
-        dropped
+        call_is_stale
     }
 
     /// How many jobs were dropped since the last call.

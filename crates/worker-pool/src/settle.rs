@@ -95,7 +95,7 @@ where
     }
 
     fn failed(&mut self, mut batch: Batch<T>, error: HandlerError, is_probe: bool, now: Instant) {
-        let dropped = self.schedule.drop_stale(&mut batch);
+        let call_was_stale = self.schedule.drop_stale(&mut batch);
         if batch.is_empty() {
             return;
         }
@@ -104,7 +104,7 @@ where
                 self.unavailable(batch, &cause.to_string(), is_probe, now);
             }
             // Who failed may be among those that have gone: whoever is left is not judged by it.
-            _ if dropped > 0 => self.schedule.push_again_first(batch),
+            _ if call_was_stale => self.schedule.push_again_first(batch),
             _ if batch.jobs.tags.len() > 1 => {
                 self.meters.splits.increment(1);
                 tracing::debug!(pool = self.shared.options.name, jobs = batch.jobs.tags.len(), %error, "splitting a failing batch");
