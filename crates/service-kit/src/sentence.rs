@@ -3,10 +3,17 @@
 /// Joins the chain with `: `, leaving out a cause that the text before it tells already.
 #[must_use]
 pub fn sentence(error: &anyhow::Error) -> String {
-    error.chain().skip(1).fold(error.to_string(), |told, cause| {
-        let cause = cause.to_string();
-        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
-    })
+    let mut chain = error.chain().map(words);
+    let first = chain.next().unwrap_or_default();
+    chain.fold(first, |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
+}
+
+/// An error in its own words. A gRPC status shows all of its insides by itself.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<tonic::Status>() {
+        Some(status) => format!("{:?}: {}", status.code(), status.message()),
+        None => error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -20,5 +27,12 @@ mod tests {
         assert_eq!(sentence(&names_it), "no database (connection refused); start it");
         let silent = anyhow::anyhow!("connection refused").context("no database");
         assert_eq!(sentence(&silent), "no database: connection refused");
+    }
+
+    #[test]
+    fn a_status_is_its_code_and_its_message() {
+        let status = tonic::Status::failed_precondition("the study is suspended");
+        let error = anyhow::Error::new(status).context("StartProject failed");
+        assert_eq!(sentence(&error), "StartProject failed: FailedPrecondition: the study is suspended");
     }
 }

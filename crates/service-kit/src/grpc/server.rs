@@ -16,6 +16,8 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Builder;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use super::layer::CallLayer;
 use crate::config::GrpcArgs;
@@ -77,11 +79,7 @@ impl Server {
             tonic_health::server::HealthService::from_health_reporter(reporter.clone()),
         ));
         if args.grpc_reflection {
-            let reflection = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(contracts::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .build_v1()?;
-            routes = routes.add_service(reflection);
+            routes = routes.add_service(reflection(&names)?);
         }
         let layer = CallLayer::new(&args, Arc::new(known_methods()?), stop.clone());
         let server = tonic::transport::Server::builder()
@@ -102,6 +100,21 @@ impl Server {
             never = follow(readiness, reporter, names) => match never {},
         }
     }
+}
+
+/// Lists what this server answers and no more, although the contracts hold every service of the platform. The types of error details are
+/// known too: without them a client such as grpcurl shows details as bytes.
+fn reflection(names: &[&str]) -> anyhow::Result<ServerReflectionServer<impl ServerReflection + use<>>> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(contracts::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
+    let standard = [
+        tonic_health::pb::health_server::SERVICE_NAME,
+        tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME,
+    ];
+    let builder = names.iter().copied().chain(standard).fold(builder, Builder::with_service_name);
+    Ok(builder.build_v1()?)
 }
 
 /// Keeps the health service equal to readiness: `""` is the whole server, then each service by name.

@@ -19,6 +19,10 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
 use super::Server;
@@ -173,6 +177,38 @@ async fn beyond_the_calls_in_flight_the_answer_is_to_come_back_later() {
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_details_retry_info().is_some());
+}
+
+/// What reflection answers to a question.
+async fn reflected(running: &Running, question: MessageRequest) -> MessageResponse {
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let mut client = ServerReflectionClient::new(running.channel.clone());
+    let mut answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap().message_response.unwrap()
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_and_no_more() {
+    let running = running(&[]).await;
+    let listed = match reflected(&running, MessageRequest::ListServices(String::new())).await {
+        MessageResponse::ListServicesResponse(listed) => listed.service,
+        other => panic!("{other:?}"),
+    };
+    let mut names: Vec<_> = listed.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", Misbehaving::NAME]);
+    running.stopped().await;
+}
+
+#[tokio::test]
+async fn reflection_knows_the_types_of_error_details() {
+    let running = running(&[]).await;
+    for detail in ["ErrorInfo", "BadRequest", "PreconditionFailure", "RetryInfo", "ResourceInfo"] {
+        let symbol = format!("google.rpc.{detail}");
+        let answer = reflected(&running, MessageRequest::FileContainingSymbol(symbol)).await;
+        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{detail}: {answer:?}");
+    }
+    running.stopped().await;
 }
 
 #[test]
