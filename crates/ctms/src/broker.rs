@@ -1,11 +1,12 @@
 //! How the commands that look after a broker reach it: the same flags and variables as the services have.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::Context as _;
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
     metadata::Metadata,
 };
 use service_kit::config::KafkaArgs;
@@ -33,6 +34,40 @@ pub(crate) fn plain_client(brokers: &str) -> ClientConfig {
     config
 }
 
+/// No broker answers at an address.
+#[derive(Debug)]
+pub(crate) struct Unreachable {
+    brokers: String,
+    /// What the client says beyond the silence.
+    reason: Option<String>,
+}
+
+impl Unreachable {
+    fn new(brokers: String, error: &KafkaError) -> Self {
+        let silence = [
+            RDKafkaErrorCode::BrokerTransportFailure,
+            RDKafkaErrorCode::AllBrokersDown,
+            RDKafkaErrorCode::OperationTimedOut,
+        ];
+        let is_silence = error.rdkafka_error_code().is_some_and(|code| silence.contains(&code));
+        Self { brokers, reason: (!is_silence).then(|| error.to_string()) }
+    }
+
+    /// What is wrong, without the remedy.
+    pub(crate) fn finding(&self) -> String {
+        let reason = self.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        format!("no Kafka broker answers at {}{reason}", self.brokers)
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; check the address, or start one: `ctms dev`, `docker compose up`", self.finding())
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
 /// What a broker says about itself.
 pub(crate) struct Broker {
     /// Its topics and nodes.
@@ -57,12 +92,7 @@ pub(crate) async fn look(config: &ClientConfig) -> anyhow::Result<Broker> {
 pub(crate) fn look_blocking(config: &ClientConfig) -> anyhow::Result<Broker> {
     let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let consumer: BaseConsumer = config.create().context("the Kafka client refuses its settings")?;
-    let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|error| {
-        let reason = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-        anyhow::anyhow!(
-            "no Kafka broker answers at {brokers} ({reason}); check the address, or start one: `ctms dev`, `docker compose up`"
-        )
-    })?;
+    let metadata = consumer.fetch_metadata(None, ANSWER_TIMEOUT).map_err(|error| Unreachable::new(brokers, &error))?;
     let cluster_id = rdkafka_ext::cluster_id(consumer.client(), ANSWER_TIMEOUT);
     let is_embedded = cluster_id.as_deref().is_some_and(rdkafka_ext::is_embedded_cluster);
     Ok(Broker { metadata, is_embedded })

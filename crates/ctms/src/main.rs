@@ -16,7 +16,7 @@ mod topics;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// The clinical-trial event platform: run it on one machine, look after it anywhere.
 #[derive(Parser, Debug)]
@@ -50,8 +50,9 @@ enum Command {
 const LOG_LEVEL: &str = "warn";
 
 fn main() -> ExitCode {
-    let command = Cli::command().mut_arg("log_level", |argument| argument.default_value(LOG_LEVEL));
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = command().get_matches();
+    let wants_json = wants_json(&matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -60,9 +61,30 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        output::error(&service_kit::sentence(&error));
+        let error = service_kit::sentence(&error);
+        let failure = serde_json::json!({ "ok": false, "error": error });
+        if !wants_json || output::json(&failure).is_err() {
+            output::error(&error);
+        }
         ExitCode::FAILURE
     })
+}
+
+/// The flags of a command that has subcommands may stand behind those too: people write them where they think of them.
+fn command() -> clap::Command {
+    let everywhere = |command: clap::Command| {
+        command.mut_args(|argument| if argument.is_positional() { argument } else { argument.global(true) })
+    };
+    let command = Cli::command().mut_arg("log_level", |argument| argument.default_value(LOG_LEVEL));
+    ["topics", "dlq", "outbox"].into_iter().fold(everywhere(command), |all, name| all.mut_subcommand(name, everywhere))
+}
+
+/// Whether the command was asked for JSON: then a failure is one line of JSON as well.
+fn wants_json(mut matches: &ArgMatches) -> bool {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or_default()
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -75,5 +97,35 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(args) => dlq::run(args).await,
         Command::Outbox(args) => outbox::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (Cli, bool) {
+        let matches = command().try_get_matches_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
+        (Cli::from_arg_matches(&matches).unwrap(), wants_json(&matches))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_subcommand() {
+        for line in [
+            "ctms topics apply --kafka-brokers h:1 --json --log-level debug",
+            "ctms --log-level debug topics --kafka-brokers h:1 --json apply",
+        ] {
+            let (cli, json) = parsed(line);
+            let Command::Topics(topics) = cli.command else { panic!("{line}") };
+            assert_eq!((topics.kafka.kafka_brokers.as_str(), json), ("h:1", true), "{line}");
+            assert_eq!(cli.telemetry.log_level, "debug", "{line}");
+        }
+        assert!(parsed("ctms dlq discard some-id --why rubbish --json --kafka-brokers h:1").1);
+        assert!(!parsed("ctms outbox retry --database sqlite://a.db").1);
     }
 }

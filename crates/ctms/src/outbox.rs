@@ -6,7 +6,6 @@ use ::outbox::{
     db::{self, Database},
     ops::{self, Republish},
 };
-use anyhow::Context as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::output::{self, age};
@@ -68,9 +67,11 @@ enum OutboxCommand {
 /// The database cannot be reached, or is not that of a service.
 pub(crate) async fn run(args: OutboxArgs) -> anyhow::Result<ExitCode> {
     let database = crate::database::existing(&args.database).await?;
-    let done = perform(&database, args.command, args.json)
-        .await
-        .with_context(|| format!("{} did not take it; is it project-srv's database?", database.shown()));
+    let done = perform(&database, args.command, args.json).await.map_err(|error| match error.downcast::<db::DbErr>() {
+        Ok(error) => anyhow::Error::new(error)
+            .context(format!("{} did not take it; is it project-srv's database?", database.shown())),
+        Err(error) => error,
+    });
     database.close().await;
     done?;
     Ok(ExitCode::SUCCESS)
@@ -80,12 +81,18 @@ async fn perform(database: &Database, command: OutboxCommand, json: bool) -> any
     let (number, text) = match command {
         OutboxCommand::Status => return status(database, json).await,
         OutboxCommand::Republish { project, since, group } => {
-            let which = match (project, since) {
+            let which = match (project.clone(), since) {
                 (Some(project), _) => Republish::Project(project),
                 (None, Some(since)) => Republish::Since(since),
                 (None, None) => anyhow::bail!("name the events: --project ID or --since TIME"),
             };
             let refill = ops::republish(database, which, group.as_deref()).await?;
+            if let Some(project) = project.filter(|_| refill.events == 0) {
+                anyhow::bail!(
+                    "{} holds no event of {project:?}; check the id, and that this is the database of the service that wrote it",
+                    database.shown()
+                );
+            }
             (refill.events, format!("{} events go out again as soon as the service runs", refill.events))
         }
         OutboxCommand::Retry { project } => {

@@ -23,6 +23,10 @@ impl Databases {
             None => SERVICES
                 .map(|service| format!("sqlite://{}", folder.join(service).join(format!("{service}.db")).display())),
             Some(server) => {
+                anyhow::ensure!(
+                    server.starts_with("postgres://") || server.starts_with("postgresql://"),
+                    "--database (CTMS_DATABASE_URL) names a PostgreSQL server, like postgres://USER@HOST:PORT; without it SQLite files in --data are used"
+                );
                 let urls = SERVICES.map(|service| with_database(server, &format!("ctms_{service}")));
                 create_missing(server).await?;
                 urls
@@ -107,6 +111,14 @@ fn with_database(url: &str, database: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_postgresql_server_can_replace_the_files() {
+        for other in ["sqlite://project.db", "mysql://u:secret@h", "h"] {
+            let refusal = Databases::prepare(Some(other), Path::new("unused")).await.err().unwrap().to_string();
+            assert!(refusal.contains("postgres://") && !refusal.contains("secret"), "{refusal}");
+        }
+    }
 
     #[test]
     fn a_database_is_named_whatever_the_url_looks_like() {

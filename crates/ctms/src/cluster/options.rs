@@ -8,7 +8,7 @@ use std::{
 /// The parts that `dev` and `demo` share.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ClusterArgs {
-    /// Folder of the databases.
+    /// Folder of the databases. Without it `dev` uses .ctms, the others a temporary one.
     #[arg(long, env = "CTMS_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 

@@ -45,7 +45,7 @@ impl Outcome {
             project_id: String::new(),
             reactions: vec![],
             steps: vec![],
-            error: Some(format!("{error:#}")),
+            error: Some(service_kit::sentence(error)),
         }
     }
 }

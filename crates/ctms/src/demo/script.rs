@@ -26,7 +26,7 @@ pub(crate) async fn play(clients: &Clients, patience: Duration, report: &mut Rep
         project_id: play.project.project_id,
         reactions: play.reactions,
         steps: play.steps,
-        error: result.err().map(|error| format!("{error:#}")),
+        error: result.err().map(|error| service_kit::sentence(&error)),
     }
 }
 

@@ -63,12 +63,20 @@ enum DlqCommand {
 /// Who decided, and why; both are recorded.
 #[derive(clap::Args, Clone, Debug)]
 struct DecisionArgs {
-    /// Who decides.
-    #[arg(long, env = "CTMS_ACTOR", value_name = "NAME", default_value = "unknown")]
+    /// Who decides; the user of this shell where it is not said.
+    #[arg(long, env = "CTMS_ACTOR", value_name = "NAME", default_value_t = user_of_this_shell())]
     by: String,
     /// Why.
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
+}
+
+fn user_of_this_shell() -> String {
+    ["USER", "LOGNAME"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|user| !user.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Runs the command.
@@ -84,18 +92,18 @@ pub(crate) async fn run(args: DlqArgs) -> anyhow::Result<ExitCode> {
                 .iter()
                 .filter(|letter| all || letter.state == State::Open)
                 .filter(|letter| group.as_deref().is_none_or(|group| letter.letter.group == group));
-            show::list(&wanted.collect::<Vec<_>>(), args.json)?;
+            show::list(&wanted.collect::<Vec<_>>(), all, args.json)?;
         }
         DlqCommand::Show { letter } => show::one(letters.find(&letter)?, args.json)?,
         DlqCommand::Replay { letter, payload, decision } => {
             let letter = letters.find_open(&letter)?;
             decide::replay(&config, letter, payload.as_deref(), decision).await?;
-            confirm("replayed", letter, args.json)?;
+            confirm("replay", letter, args.json)?;
         }
         DlqCommand::Discard { letter, decision } => {
             let letter = letters.find_open(&letter)?;
             decide::discard(&config, letter, decision).await?;
-            confirm("discarded", letter, args.json)?;
+            confirm("discard", letter, args.json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -106,7 +114,7 @@ fn confirm(what: &str, letter: &letters::FoldedLetter, json: bool) -> anyhow::Re
     if json {
         output::json(&serde_json::json!({ "ok": true, "letter_id": id, "group": group, "sent": what }))?;
     } else {
-        output::line(&format!("{id} is on its way to {group} as {what}; see what became of it: ctms dlq list --all"));
+        output::line(&format!("{what}: {id} is on its way to {group}; see what became of it: ctms dlq show {id}"));
     }
     Ok(())
 }

@@ -1,18 +1,19 @@
 //! Dead letters as text and as JSON.
 
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use crate::output;
 
 use super::letters::{FoldedLetter, State};
 
 /// A list, one letter a line.
-pub(super) fn list(letters: &[&FoldedLetter], as_json: bool) -> anyhow::Result<()> {
+pub(super) fn list(letters: &[&FoldedLetter], with_ended: bool, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return output::json(&json!({ "letters": letters.iter().map(|letter| value(letter)).collect::<Vec<_>>() }));
     }
     if letters.is_empty() {
-        output::line("no open dead letters");
+        output::line(if with_ended { "no dead letters" } else { "no open dead letters" });
         return Ok(());
     }
     output::line(&format!(
@@ -30,7 +31,9 @@ pub(super) fn list(letters: &[&FoldedLetter], as_json: bool) -> anyhow::Result<(
             letter.letter.cause
         ));
     }
-    output::line("\nctms dlq show ID    ctms dlq replay ID --why …    ctms dlq discard ID --why …");
+    if letters.iter().any(|letter| letter.state == State::Open) {
+        output::line("\nctms dlq show ID    ctms dlq replay ID --why …    ctms dlq discard ID --why …");
+    }
     Ok(())
 }
 
@@ -49,7 +52,7 @@ pub(super) fn one(letter: &FoldedLetter, as_json: bool) -> anyhow::Result<()> {
     output::line(&format!("from      {}[{}]@{}", origin.topic, origin.partition, origin.offset));
     output::line(&format!("cause     {}", origin.cause));
     output::line(&format!("attempts  {}", origin.attempts));
-    output::line(&format!("at        {}", origin.at));
+    output::line(&format!("at        {}", origin.at.format(&Rfc3339)?));
     if let Some(key) = &letter.key {
         output::line(&format!("key       {}", String::from_utf8_lossy(key)));
     }

@@ -6,23 +6,28 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 
-use crate::{broker::ANSWER_TIMEOUT, topics};
+use crate::{
+    broker::{ANSWER_TIMEOUT, Unreachable},
+    topics,
+};
 
-use super::{Examination, Finding};
+use super::{Examination, Finding, Reach};
 
 /// Longer than this, a killed member's partitions stand still for too long (milliseconds).
 const SESSION_TIMEOUT_MS: i64 = 15_000;
 const SESSION_SETTING: &str = "group.consumer.session.timeout.ms";
 
 /// Looks at the broker; whether it answers.
-pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &mut Examination) -> bool {
+pub(super) async fn examine(config: &ClientConfig, reach: &Reach, examination: &mut Examination) -> bool {
     let brokers = config.get("bootstrap.servers").unwrap_or_default();
-    match topics::findings(config, events).await {
+    match topics::findings(config, &reach.topic).await {
         Err(error) => {
+            let found =
+                error.downcast_ref::<Unreachable>().map_or_else(|| service_kit::sentence(&error), Unreachable::finding);
             examination.find(Finding::problem(
                 "kafka",
-                format!("{error:#}"),
-                "start it, or name it with --kafka-brokers HOST:PORT",
+                found,
+                "start one: ctms dev, or docker compose up --wait; name another: --kafka-brokers HOST:PORT",
             ));
             return false;
         }
@@ -31,7 +36,8 @@ pub(super) async fn examine(config: &ClientConfig, events: &str, examination: &m
         }
         Ok(findings) => {
             for finding in findings {
-                examination.find(Finding::problem(format!("topic {}", finding.topic), finding.wrong, finding.remedy));
+                let remedy = reach.on(finding.remedy);
+                examination.find(Finding::problem(format!("topic {}", finding.topic), finding.wrong, remedy));
             }
         }
     }

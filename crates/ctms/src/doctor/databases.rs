@@ -9,7 +9,7 @@ use ::outbox::{
 
 use crate::output::age;
 
-use super::{Examination, Finding};
+use super::{Examination, Finding, Reach};
 
 /// A gap may close by itself within this time.
 const GAP_PATIENCE: Duration = Duration::from_secs(30);
@@ -26,18 +26,33 @@ pub(super) fn in_folder(folder: &Path) -> Vec<String> {
         .collect()
 }
 
+/// The first of these that holds projects, as it may be shown.
+pub(super) async fn publisher(urls: &[String]) -> Option<String> {
+    for url in urls {
+        let Ok(database) = crate::database::existing(url).await else { continue };
+        let has_projects =
+            db::query_one(database.reader(), "SELECT count(*) AS projects FROM project", []).await.is_ok();
+        database.close().await;
+        if has_projects {
+            return Some(shown(url));
+        }
+    }
+    None
+}
+
 /// Looks at one database.
-pub(super) async fn examine(url: &str, examination: &mut Examination) {
+pub(super) async fn examine(url: &str, reach: &Reach, examination: &mut Examination) {
     let database = match crate::database::existing(url).await {
         Ok(database) => database,
         Err(error) => {
-            examination.find(Finding::problem("database", error.to_string(), "start it, or correct --database"));
+            let found = service_kit::sentence(&error);
+            examination.find(Finding::problem("database", found, "start it, or correct --database"));
             return;
         }
     };
     let part = format!("database {}", database.shown());
     let before = examination.findings.len();
-    if let Err(error) = look(&database, url, &part, examination).await {
+    if let Err(error) = look(&database, url, &part, reach, examination).await {
         examination.find(Finding::problem(
             &part,
             format!("cannot be read: {error}"),
@@ -50,7 +65,13 @@ pub(super) async fn examine(url: &str, examination: &mut Examination) {
     database.close().await;
 }
 
-async fn look(database: &Database, url: &str, part: &str, examination: &mut Examination) -> Result<(), db::DbErr> {
+async fn look(
+    database: &Database,
+    url: &str,
+    part: &str,
+    reach: &Reach,
+    examination: &mut Examination,
+) -> Result<(), db::DbErr> {
     let flag = format!("--database {}", shown(url));
     for row in ops::failed_rows(database).await? {
         examination.find(Finding::problem(
@@ -77,7 +98,7 @@ async fn look(database: &Database, url: &str, part: &str, examination: &mut Exam
                 gap.parked,
                 age(db::now() - gap.since)
             ),
-            format!("ctms outbox republish --project {} --database URL-OF-PROJECT-SRV", gap.stream_id),
+            reach.republish(&gap.stream_id),
         ));
     }
     for letter in ops::open_letters(database).await? {
@@ -86,7 +107,12 @@ async fn look(database: &Database, url: &str, part: &str, examination: &mut Exam
         examination.find(Finding::problem(
             part,
             format!("{event} is a dead letter for {}: {}", age(db::now() - letter.since), letter.cause),
-            format!("ctms dlq show {id}, then ctms dlq replay {id} --why … or ctms dlq discard {id} --why …"),
+            format!(
+                "{}\n      → then {}\n      → or   {}",
+                reach.on(format_args!("ctms dlq show {id}")),
+                reach.on(format_args!("ctms dlq replay {id} --why 'REASON'")),
+                reach.on(format_args!("ctms dlq discard {id} --why 'REASON'")),
+            ),
         ));
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod broker;
 mod databases;
 mod groups;
+mod reach;
 mod services;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -11,6 +12,8 @@ use serde::Serialize;
 use service_kit::config::KafkaArgs;
 
 use crate::output;
+
+use reach::Reach;
 
 /// Flags of `ctms doctor`.
 #[derive(clap::Args, Clone, Debug)]
@@ -96,13 +99,15 @@ impl Examination {
 pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let config = crate::broker::client(&args.kafka)?;
     let mut examination = Examination::default();
-    if broker::examine(&config, &args.kafka.kafka_topic, &mut examination).await {
+    let mut reach = Reach::of(&args.kafka);
+    if broker::examine(&config, &reach, &mut examination).await {
         groups::examine(&config, &args.kafka.kafka_topic, &mut examination).await;
     }
-    services::examine(&args.admin_urls, &mut examination).await?;
+    services::examine(&args.admin_urls, &reach, &mut examination).await?;
     let urls = if args.databases.is_empty() { databases::in_folder(&args.data) } else { args.databases.clone() };
+    reach.publisher = databases::publisher(&urls).await;
     for url in &urls {
-        databases::examine(url, &mut examination).await;
+        databases::examine(url, &reach, &mut examination).await;
     }
     let problems = examination.findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
     if args.json {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Examination, Finding};
+use super::{Examination, Finding, Reach};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -12,20 +12,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The HTTP client cannot be made.
-pub(super) async fn examine(admin_urls: &[String], examination: &mut Examination) -> anyhow::Result<()> {
+pub(super) async fn examine(admin_urls: &[String], reach: &Reach, examination: &mut Examination) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
     for url in admin_urls {
         let url = url.trim_end_matches('/');
         match client.get(format!("{url}/readyz")).send().await {
             Err(error) => examination.find(Finding::problem(
                 format!("service at {url}"),
-                format!("does not answer: {}", error.without_url()),
-                "start it, or name its admin address with --admin-url",
+                format!("does not answer: {}", service_kit::sentence(&anyhow::Error::new(error.without_url()))),
+                "start it: ctms dev, docker compose up --wait, or the service itself; name another address: --admin-url URL",
             )),
             Ok(answer) => {
                 let ready = answer.status().is_success();
                 let detail = answer.json::<Value>().await.unwrap_or_default();
-                components(url, ready, &detail, examination);
+                components(url, ready, &detail, reach, examination);
             }
         }
     }
@@ -33,7 +33,7 @@ pub(super) async fn examine(admin_urls: &[String], examination: &mut Examination
 }
 
 /// What is not well in the detail of a `/readyz`.
-fn components(url: &str, ready: bool, detail: &Value, examination: &mut Examination) {
+fn components(url: &str, ready: bool, detail: &Value, reach: &Reach, examination: &mut Examination) {
     let mut sound = true;
     for (name, component) in detail["components"].as_object().into_iter().flatten() {
         let text = |key: &str| component[key].as_str().unwrap_or_default().to_owned();
@@ -41,9 +41,16 @@ fn components(url: &str, ready: bool, detail: &Value, examination: &mut Examinat
         let part = format!("{name} of the service at {url}");
         match state.as_str() {
             "down" => {
-                examination.find(Finding::problem(part, why, "the service goes on by itself once this is mended"));
+                let remedy = format!("{}; the service goes on by itself then", remedy(name, reach));
+                examination.find(Finding::problem(part, why, remedy));
             }
-            "degraded" => examination.find(Finding::advice(part, why, "the service works, but see to it")),
+            "degraded" => {
+                examination.find(Finding::advice(
+                    part,
+                    why,
+                    format!("the service works, but see to it: {}", remedy(name, reach)),
+                ));
+            }
             _ => continue,
         }
         sound = false;
@@ -52,6 +59,16 @@ fn components(url: &str, ready: bool, detail: &Value, examination: &mut Examinat
         examination.healthy(format!("service at {url} is ready"));
     } else if sound {
         examination.find(Finding::problem(format!("service at {url}"), "is not ready", "see its log"));
+    }
+}
+
+/// The command that leads on, by what is not well.
+fn remedy(component: &str, reach: &Reach) -> String {
+    match component {
+        "gate" => reach.on("ctms dlq list"),
+        "consumer" | "relay" => reach.on("ctms topics check"),
+        "database" => "start its database, or correct its --database-url".to_owned(),
+        _ => "see its log".to_owned(),
     }
 }
 
@@ -69,7 +86,7 @@ mod tests {
             "database": {"state": "down", "detail": "connection refused"},
             "relay": {"state": "degraded", "detail": "3 events wait for Kafka"},
         }});
-        components("http://x", false, &detail, &mut examination);
+        components("http://x", false, &detail, &Reach::default(), &mut examination);
         let found: Vec<_> =
             examination.findings.iter().map(|finding| (finding.severity, finding.found.as_str())).collect();
         assert_eq!(
@@ -85,7 +102,13 @@ mod tests {
     #[test]
     fn a_sound_service_is_said_to_be_ready() {
         let mut examination = Examination::default();
-        components("http://x", true, &json!({"components": {"database": {"state": "ok"}}}), &mut examination);
+        components(
+            "http://x",
+            true,
+            &json!({"components": {"database": {"state": "ok"}}}),
+            &Reach::default(),
+            &mut examination,
+        );
         assert_eq!(examination.healthy, ["service at http://x is ready"]);
     }
 }

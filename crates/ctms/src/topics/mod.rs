@@ -30,7 +30,7 @@ pub(crate) struct TopicsArgs {
     #[command(subcommand)]
     command: TopicsCommand,
     #[command(flatten)]
-    kafka: KafkaArgs,
+    pub(crate) kafka: KafkaArgs,
     /// Print one JSON object on the last line of stdout.
     #[arg(long, global = true)]
     json: bool,
