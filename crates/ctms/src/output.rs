@@ -1,21 +1,21 @@
 //! Where the command line writes: answers to stdout, one line of JSON last where it was asked for, errors to stderr.
 
+use std::io::Write as _;
+
 use serde::Serialize;
 
 /// Prints one line of JSON.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
-#[expect(clippy::print_stdout, reason = "answers of the command line go to stdout")]
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(value)?);
+    line(&serde_json::to_string(value)?);
     Ok(())
 }
 
-/// Prints a line of an answer.
-#[expect(clippy::print_stdout, reason = "answers of the command line go to stdout")]
+/// Prints a line of an answer. A reader who has enough (`ctms dlq list | head`) has closed the pipe: that is no failure.
 pub(crate) fn line(text: &str) {
-    println!("{text}");
+    let _closed = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints an error.

@@ -5,6 +5,8 @@ use std::{io::IsTerminal as _, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::output;
+
 /// One effect that a service's public API showed, and how long after the call's OK.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Reaction {
@@ -83,14 +85,13 @@ impl Report {
     }
 
     /// A plain line.
-    #[expect(clippy::print_stdout, reason = "the live account is the demo's output")]
     pub(crate) fn line(&self, text: &str) {
         if !self.live {
             return;
         }
         match &self.spinner {
-            Some(spinner) => spinner.suspend(|| println!("{text}")),
-            None => println!("{text}"),
+            Some(spinner) => spinner.suspend(|| output::line(text)),
+            None => output::line(text),
         }
     }
 
