@@ -57,6 +57,21 @@ impl HandlerError {
     }
 }
 
+/// An error in words, with what caused it where its own words do not say so: `no account: connection refused`.
+pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        source = cause.source();
+    }
+    words
+}
+
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,4 +83,31 @@ impl fmt::Display for HandlerError {
     }
 }
 
-impl std::error::Error for HandlerError {}
+impl std::error::Error for HandlerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let (Self::Retry { cause, .. } | Self::Reject { cause } | Self::Hold { cause } | Self::Unavailable { cause }) =
+            self;
+        cause.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn causes_are_told_once_each() {
+        let inner = Layer { text: "connection refused", source: None };
+        let middle = Layer { text: "no account: connection refused", source: Some(Box::new(inner)) };
+        let outer = Layer { text: "billing", source: Some(Box::new(middle)) };
+        assert_eq!(in_words(&outer), "billing: no account: connection refused");
+        assert_eq!(in_words(&HandlerError::reject(outer)), "rejected: billing: no account: connection refused");
+    }
+}

@@ -29,6 +29,7 @@ mod options;
 mod pool;
 mod schedule;
 mod settle;
+mod verdict;
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub use intake_work::IntakeHandler;
 pub use job::{Finished, GaveUp, GiveUpReason, Job, Tag, Work};
 pub use options::{OnTimeout, PoolOptions, WhenUnavailable};
 pub use pool::{Pool, Refused};
+pub use verdict::{Hold, OrFail, Reject, Retry, Unavailable};
 
 /// A poll of a handler longer than this is counted and warned of.
 const LONG_POLL: Duration = Duration::from_millis(10);

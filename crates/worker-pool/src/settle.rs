@@ -10,7 +10,7 @@ use crate::backoff::later;
 use crate::batch::{Batch, Jobs, Step, distinct_keys};
 use crate::call::{Answer, Call, Delayed};
 use crate::calls::Panicked;
-use crate::failure::HandlerError;
+use crate::failure::{HandlerError, in_words};
 use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
 use crate::lane::Lane;
 use crate::meters::as_f64;
@@ -49,7 +49,7 @@ where
             }
             Ok(Answer::Handled(Err(error))) => self.failed(batch, error, is_probe, now),
             Ok(Answer::GivenUp(Ok(()))) => self.given_up(batch),
-            Ok(Answer::GivenUp(Err(cause))) => self.not_given_up(batch, &cause.to_string(), now),
+            Ok(Answer::GivenUp(Err(cause))) => self.not_given_up(batch, &in_words(&*cause), now),
             Err(Panicked(message)) => {
                 self.meters.panics.increment(1);
                 let cause = format!("the handler panicked: {message}");
@@ -101,7 +101,7 @@ where
         }
         match error {
             HandlerError::Unavailable { cause } => {
-                self.unavailable(batch, &cause.to_string(), is_probe, now);
+                self.unavailable(batch, &in_words(&*cause), is_probe, now);
             }
             // Who failed may be among those that have gone: whoever is left is not judged by it.
             _ if call_was_stale => self.schedule.push_again_first(batch),
@@ -116,18 +116,18 @@ where
             }
             HandlerError::Hold { cause } => {
                 self.meters.holds.increment(1);
-                self.shared.work.held(batch.jobs.tags[0], cause.to_string());
+                self.shared.work.held(batch.jobs.tags[0], in_words(&*cause));
                 self.held.push(batch);
             }
             HandlerError::Reject { cause } => {
                 batch.jobs.tags[0].attempts += 1;
-                self.give_up(batch, GiveUpReason::Rejected, cause.to_string());
+                self.give_up(batch, GiveUpReason::Rejected, in_words(&*cause));
             }
             HandlerError::Retry { cause, after } => {
                 batch.jobs.tags[0].attempts += 1;
                 let attempts = batch.jobs.tags[0].attempts;
                 if attempts >= self.shared.options.max_attempts {
-                    self.give_up(batch, GiveUpReason::Exhausted, cause.to_string());
+                    self.give_up(batch, GiveUpReason::Exhausted, in_words(&*cause));
                     return;
                 }
                 self.meters.retries.increment(1);
