@@ -22,6 +22,7 @@ use crate::positions::PositionStore;
 use crate::record::Record;
 use crate::run::{Parts, run};
 use crate::shared::Shared;
+use crate::subscription::Subscription;
 use crate::work::AnySink;
 
 /// Where a pool begins.
@@ -58,7 +59,17 @@ pub struct Builder<H> {
 }
 
 impl<H> Builder<H> {
-    /// The topics to read. A topic the broker does not have yet is waited for. Records of one key are ordered across all of them.
+    /// The topics to read, by name or, beginning with `^`, by pattern: a regular expression as the crate `regex` reads it, without an end
+    /// unless it says `$`. A topic the broker does not have yet is waited for. Records of one key are ordered across all of them.
+    ///
+    /// Patterns are matched every 5 s against all topics the user may see. They never take this group's own dead letters
+    /// (`<topic>.<group>.dlq`), nor Kafka's own topics (`__…`) unless they begin with `^__`.
+    ///
+    /// ```
+    /// # let builder = kafka_worker_pool::KafkaWorkerPool::builder("127.0.0.1:9092", "billing");
+    /// builder.topics(["invoices", "^orders\\.[a-z]{2}$"])
+    /// # ;
+    /// ```
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
@@ -109,9 +120,7 @@ impl<H: Handler> Builder<Arc<H>> {
     /// do not answer are no error: the pool waits for them.
     pub fn start(self) -> Result<Handle, StartError> {
         self.options.check()?;
-        if self.topics.is_empty() {
-            return Err(StartError::NoTopics);
-        }
+        let subscription = Subscription::new(&self.topics, &self.group)?;
         let runtime = runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let protocol = match self.options.protocol {
             GroupProtocol::Consumer => "consumer",
@@ -134,7 +143,7 @@ impl<H: Handler> Builder<Arc<H>> {
                 options: Arc::new(self.options),
                 brokers: self.brokers,
                 group: self.group.into(),
-                topics: self.topics,
+                subscription,
                 runtime,
                 restarts,
             },

@@ -56,7 +56,7 @@ impl ClientContext for Context {
                 .filter(|(number, _)| **number >= 0)
                 .map(|(_, partition)| lag_of(partition))
                 .sum();
-            metrics::gauge!("kafka_worker_pool_lag", "pool" => self.group.to_string(), "topic" => topic.topic.clone())
+            metrics::gauge!("kafka_worker_pool_lag", "pool" => self.options.label(&self.group).to_owned(), "topic" => topic.topic.clone())
                 .set(f64::from(u32::try_from(of_topic).unwrap_or(u32::MAX)));
             lag += of_topic;
         }
@@ -99,7 +99,7 @@ impl ConsumerContext for Context {
                 "error"
             }
         };
-        metrics::counter!("kafka_worker_pool_commits_total", "pool" => self.group.to_string(), "result" => result)
+        metrics::counter!("kafka_worker_pool_commits_total", "pool" => self.options.label(&self.group).to_owned(), "result" => result)
             .increment(1);
     }
 }

@@ -144,6 +144,8 @@ impl<H: Handler> DataThread<H> {
                     self.state.drains.push(Drain::new(slots, deadline, ack, false));
                 }
                 Ok(Command::Release(name)) => self.release(name.as_ref()),
+                Ok(Command::Pause(names)) => self.pause(&names),
+                Ok(Command::Resume(names)) => names.iter().for_each(|name| self.state.partitions.unpause(name)),
             }
         }
     }
@@ -246,12 +248,14 @@ impl<H: Handler> DataThread<H> {
             assigned.push(partition.name.clone());
             held.extend(partition.held.iter().cloned());
         }
+        let paused = partitions.paused().cloned().collect();
         let (taken, bytes) = partitions.taken();
         self.meters.show(taken, bytes, oldest, assigned.len(), held.len());
         self.shared.counters.in_flight.store(taken, Ordering::Relaxed);
         let mut board = self.shared.board();
         board.assigned = assigned;
         board.held = held;
+        board.paused = paused;
         board.oldest = oldest;
         board.circuit = circuit;
         board.circuit_cause = cause;

@@ -1,7 +1,7 @@
 //! What a record goes through in the data thread: from the fetch queue to its lane, or aside while its partition stands still.
 //!
-//! A partition stands still, alone, when the handler said `Hold` or one of its keys has `key_backlog` records undone. It is then paused at the
-//! client. librdkafka's pause throws away what it has prefetched for that partition, which costs fetching it again; in exchange a
+//! A partition stands still, alone, when the handler said `Hold`, one of its keys has `key_backlog` records undone, or the user paused it. It is
+//! then paused at the client. librdkafka's pause throws away what it has prefetched for that partition, which costs fetching it again; in exchange a
 //! partition may stand still for days without memory (un-forwarding its queue instead would fill one queue bound per partition). What the
 //! current drain had already taken, at most 512 records, is set aside and goes first on resumption.
 
@@ -22,7 +22,7 @@ use crate::handler::Handler;
 use crate::options::Order;
 use crate::partitions::Tenure;
 use crate::record::{Record, TopicPartition};
-use crate::shared::{HeldSince, Restart};
+use crate::shared::{Begin, HeldSince, Restart};
 
 /// Jobs per message to a lane.
 const JOBS_PER_MESSAGE: usize = 128;
@@ -85,8 +85,13 @@ impl<H: Handler> DataThread<H> {
         if std::mem::take(&mut self.state.has_fetch_error) {
             self.shared.clear_error(FETCH);
         }
-        if self.state.partitions.get(slot).is_stopped {
+        let partition = self.state.partitions.get(slot);
+        if partition.is_stopped {
             self.state.partitions.set_aside(slot, record);
+        } else if partition.is_paused {
+            // It came back to us while it was paused.
+            self.state.partitions.set_aside(slot, record);
+            self.stop(slot);
         } else if let Some(record) = self.dispatch(slot, record, now) {
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
@@ -135,7 +140,7 @@ impl<H: Handler> DataThread<H> {
         }
         partition.is_stopped = true;
         let name = partition.name.clone();
-        tracing::info!(partition = %name, "the partition stands still until a record is released or a key's backlog has shrunk");
+        tracing::info!(partition = %name, "the partition stands still until a record is released, a key's backlog has shrunk, or it is resumed");
         self.meters.stops.increment(1);
         if let Err(error) = self.queue.consumer().pause(&list_of(&name)) {
             // Then its records keep coming and are set aside; the bound on the whole pool holds.
@@ -174,6 +179,15 @@ impl<H: Handler> DataThread<H> {
         }
     }
 
+    /// The user lets partitions stand still. What was dispatched goes on.
+    pub(crate) fn pause(&mut self, names: &[TopicPartition]) {
+        for name in names {
+            if let Some(slot) = self.state.partitions.pause(name) {
+                self.stop(slot);
+            }
+        }
+    }
+
     /// Lets partitions go on whose reason to stand still is over.
     pub(crate) fn resume_stopped(&mut self) {
         let half = self.options.key_cap() / 2;
@@ -182,7 +196,10 @@ impl<H: Handler> DataThread<H> {
             .partitions
             .live()
             .filter(|(_, partition)| {
-                partition.tenure == Tenure::Owned && partition.is_stopped && partition.held.is_empty()
+                partition.tenure == Tenure::Owned
+                    && partition.is_stopped
+                    && !partition.is_paused
+                    && partition.held.is_empty()
             })
             .filter(|(_, partition)| partition.full_key.is_none_or(|key| self.state.partitions.of_key(key) <= half))
             .map(|(slot, _)| slot)
@@ -235,7 +252,11 @@ impl<H: Handler> DataThread<H> {
         self.meters.resets.increment(1);
         tracing::warn!(partition = %name, reason = error.reason, begin = ?self.state.partitions.get(slot).begin,
             "the broker does not have the position of this partition (a topic made anew, records past their retention, or no position yet); starting it anew");
-        let had = self.state.partitions.get(slot).begin;
+        // A position somebody chose and the broker does not have is no better than one that was kept.
+        let had = match self.state.partitions.get(slot).begin {
+            Begin::Chosen(_) => Begin::Fresh,
+            begin => begin,
+        };
         self.pool.forget(slot, self.state.partitions.get(slot).generation);
         self.state.partitions.end(slot);
         self.state.partitions.assign(&name, had);

@@ -17,8 +17,16 @@ pub enum StartError {
         remedy: String,
     },
     /// No topic was named.
-    #[error("no topic to read: name at least one with `topics`")]
+    #[error("no topic to read: give at least one name or pattern with `topics`")]
     NoTopics,
+    /// A topic pattern is no regular expression.
+    #[error("topic pattern {pattern:?} cannot be read: {cause}; it is a regular expression of the Rust crate regex")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Started outside a tokio runtime.
     #[error("no tokio runtime here: start the pool from inside one, its lanes run there")]
     NoRuntime,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka_ext::{GroupProtocolSupport, commit_stored, probe_group_protocol};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -17,16 +18,19 @@ use crate::commits::SAVE_TIMEOUT;
 use crate::context::Context;
 use crate::errors::PoolError;
 use crate::options::{GroupProtocol, Options};
-use crate::rebalance::{committed, set_offset, start_of};
+use crate::rebalance::{committed, offset_of, set_offset};
 use crate::record::TopicPartition;
 use crate::report::Phase;
 use crate::shared::{Begin, Command, Ending, Restart, Shared};
+use crate::subscription::Subscription;
 
 const POLL: Duration = Duration::from_millis(50);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
 /// How often missing topics are looked for.
 const TOPICS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often patterns are matched against the topics of the cluster.
+const MATCH_INTERVAL: Duration = Duration::from_secs(5);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 /// The last commit is tried for at least a session timeout and this: under classic it fails while a join is outstanding.
 const COMMIT_GRACE: Duration = Duration::from_secs(5);
@@ -44,7 +48,7 @@ pub(crate) struct EventThread {
     pub(crate) options: Arc<Options>,
     pub(crate) brokers: String,
     pub(crate) group: Arc<str>,
-    pub(crate) topics: Vec<String>,
+    pub(crate) subscription: Subscription,
     pub(crate) runtime: Handle,
     pub(crate) restarts: Receiver<Restart>,
 }
@@ -98,17 +102,18 @@ impl EventThread {
     }
 
     /// Joins the group and serves it until a stop is asked for or the pool fails.
-    pub(crate) fn serve(&self, consumer: &BaseConsumer<Context>) {
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        if let Err(error) = consumer.subscribe(&topics) {
-            self.shared.fail(PoolError::Client(format!("subscribe: {error}")));
-            return;
-        }
+    pub(crate) fn serve(&mut self, consumer: &BaseConsumer<Context>) {
+        self.subscribe(consumer);
         self.shared.enter(Phase::Joining);
         let mut next_look = Instant::now() + TOPICS_INTERVAL;
+        let mut next_match = Instant::now();
         let mut some_missing = true;
         let mut restarted: Vec<(TopicPartition, Instant)> = Vec::new();
         while !self.shared.should_stop() && self.shared.failure().is_none() {
+            if self.subscription.has_patterns() && Instant::now() >= next_match {
+                self.look_for_matches(consumer);
+                next_match = Instant::now() + MATCH_INTERVAL;
+            }
             some_missing |= self.poll(consumer, POLL);
             while let Ok(restart) = self.restarts.try_recv() {
                 self.restart(consumer, &restart);
@@ -121,6 +126,34 @@ impl EventThread {
                 some_missing = self.look_for_topics(consumer);
                 next_look = Instant::now() + TOPICS_INTERVAL;
             }
+        }
+    }
+
+    /// Subscribes to what is wanted now. Without any topic there is no group to join yet.
+    fn subscribe(&self, consumer: &BaseConsumer<Context>) {
+        let topics = self.subscription.topics();
+        if topics.is_empty() {
+            return;
+        }
+        if let Err(error) = consumer.subscribe(&topics) {
+            self.shared.fail(PoolError::Client(format!("subscribe: {error}")));
+        }
+    }
+
+    /// Matches the patterns against all topics of the cluster.
+    fn look_for_matches(&mut self, consumer: &BaseConsumer<Context>) {
+        let metadata = match consumer.fetch_metadata(None, METADATA_TIMEOUT) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                tracing::debug!(group = &*self.group, %error, "topics could not be listed");
+                return;
+            }
+        };
+        let is_there = |topic: &&MetadataTopic| topic.error().is_none() && !topic.partitions().is_empty();
+        let found: Vec<&str> = metadata.topics().iter().filter(is_there).map(MetadataTopic::name).collect();
+        if self.subscription.look(&found) {
+            tracing::info!(group = &*self.group, topics = ?self.subscription.topics(), "topics matched");
+            self.subscribe(consumer);
         }
     }
 
@@ -161,7 +194,7 @@ impl EventThread {
     /// Keeps the status' list of missing topics. True while some are missing.
     fn look_for_topics(&self, consumer: &BaseConsumer<Context>) -> bool {
         let mut missing = Vec::new();
-        for topic in &self.topics {
+        for topic in self.subscription.names() {
             let is_there = match consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT) {
                 Ok(metadata) => metadata
                     .topics()
@@ -176,6 +209,7 @@ impl EventThread {
                 missing.push(topic.clone());
             }
         }
+        missing.extend(self.subscription.unmatched().map(str::to_owned));
         let mut board = self.shared.board();
         if !missing.is_empty() && board.missing_topics != missing {
             tracing::warn!(group = &*self.group, ?missing, "waiting for topics that do not exist; create them");
@@ -194,13 +228,21 @@ impl EventThread {
         if !is_ours {
             return;
         }
-        let offset = match restart.had {
-            Begin::Kept(_) => rdkafka::Offset::Beginning,
-            Begin::Fresh | Begin::Unknown => start_of(self.options.start),
+        let context = consumer.context();
+        let begin = match restart.had {
+            Begin::Kept(_) | Begin::Fresh | Begin::Chosen(_) => Begin::Fresh,
+            Begin::Unknown => {
+                let chosen = context.choose(consumer, std::slice::from_ref(name));
+                let Some((_, begin)) = chosen.and_then(|mut chosen| chosen.pop()) else {
+                    return;
+                };
+                begin
+            }
         };
+        let offset = offset_of(begin);
         let restarted = consumer.incremental_unassign(&list).and_then(|()| {
             set_offset(&mut list, name, offset);
-            consumer.context().forward(consumer, name);
+            context.take_over(consumer, vec![(name.clone(), begin)]);
             consumer.incremental_assign(&list)
         });
         match restarted {

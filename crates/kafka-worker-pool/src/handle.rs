@@ -108,9 +108,21 @@ impl Handle {
         self.monitor.pause();
     }
 
-    /// Ends a pause.
+    /// Ends a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.monitor.resume();
+    }
+
+    /// Lets these partitions stand still: what was dispatched of them goes on, no more is dispatched or fetched; other partitions go on and
+    /// the group is not left. A pause outlives rebalances: a partition that goes to another member and comes back is still paused here.
+    /// Pausing a partition that is not this member's counts from when it is.
+    pub fn pause_partitions(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.monitor.pause_partitions(partitions);
+    }
+
+    /// Ends a [`pause_partitions`](Self::pause_partitions) of these partitions. A hold stays: see [`release`](Self::release).
+    pub fn resume_partitions(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.monitor.resume_partitions(partitions);
     }
 }
 
@@ -144,6 +156,7 @@ impl Monitor {
                     age: held.since.elapsed(),
                 })
                 .collect(),
+            paused_partitions: board.paused.clone(),
             paused: self.shared.is_paused.load(Ordering::Relaxed),
             in_flight: counters.in_flight.load(Ordering::Relaxed),
             oldest_in_flight: board.oldest.map(|at| at.elapsed()),
@@ -170,6 +183,16 @@ impl Monitor {
     /// See [`Handle::resume`].
     pub fn resume(&self) {
         self.shared.is_paused.store(false, Ordering::Release);
+    }
+
+    /// See [`Handle::pause_partitions`].
+    pub fn pause_partitions(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.shared.command(Command::Pause(partitions.into_iter().collect()));
+    }
+
+    /// See [`Handle::resume_partitions`].
+    pub fn resume_partitions(&self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        self.shared.command(Command::Resume(partitions.into_iter().collect()));
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// The books of an assignment that begins at a chosen position, which is to be kept even if no record comes.
+    pub(crate) fn starting_at(position: i64) -> Self {
+        Self { watermark: Some(position), ..Self::default() }
+    }
+
     /// Enters a dispatched record and returns its ticket. Offsets come in rising order.
     pub(crate) fn dispatch(&mut self, offset: i64, key: u64, bytes: usize, at: Instant) -> u64 {
         let ticket = self.base + self.ring.len() as u64;
@@ -114,6 +119,16 @@ mod tests {
         ledger.complete(tickets[2]);
         assert_eq!(ledger.watermark(), Some(21), "offsets have gaps, tickets have none");
         assert_eq!(ledger.undone(), 0);
+    }
+
+    #[test]
+    fn a_chosen_start_is_a_position_before_the_first_record() {
+        let mut ledger = Ledger::starting_at(7);
+        assert_eq!(ledger.watermark(), Some(7));
+        let ticket = ledger.dispatch(9, 1, 10, Instant::now());
+        assert_eq!(ledger.watermark(), Some(7));
+        ledger.complete(ticket);
+        assert_eq!(ledger.watermark(), Some(10));
     }
 
     #[test]

@@ -34,6 +34,8 @@ mod errors;
 mod event_thread;
 mod handle;
 mod handler;
+#[cfg(feature = "json")]
+mod json;
 mod kafka_letters;
 mod ledger;
 mod letters;
@@ -46,15 +48,22 @@ mod record;
 mod report;
 mod run;
 mod shared;
+mod start;
+mod subscription;
+mod typed;
 mod work;
 
 pub use builder::{Builder, KafkaWorkerPool};
 pub use errors::{PoolError, StartError, StopError};
 pub use handle::{Handle, Monitor};
 pub use handler::{BoxError, Each, Handler, HandlerError, each};
+#[cfg(feature = "json")]
+pub use json::{Json, JsonError, JsonOrNull, json, json_or_null};
 pub use kafka_letters::KafkaDeadLetters;
 pub use letters::{DeadLetter, DeadLetterSink};
 pub use options::{Backoff, GroupProtocol, OnTimeout, Options, Order, Start};
 pub use positions::{EARLIEST, PositionStore};
 pub use record::{Headers, Record, TopicPartition};
 pub use report::{CircuitState, Held, Phase, RunReport, Status};
+pub use typed::{Decode, Message, Typed, TypedHandler, decode};
+pub use worker_pool::{Hold, OrFail, Reject, Retry, Unavailable};

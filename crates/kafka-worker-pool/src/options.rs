@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::errors::StartError;
+use crate::record::TopicPartition;
 pub use worker_pool::{Backoff, OnTimeout};
 
 /// Which records may not swap.
@@ -41,6 +42,12 @@ pub enum Start {
     Earliest,
     /// At the end: only records written after the assignment. Records written before it are skipped.
     Latest,
+    /// At the first record written at this time or later, by the records' timestamps; at the end where there is none. An embedded broker
+    /// knows no times: there it is [`Start::Earliest`].
+    Timestamp {
+        /// Milliseconds since 1970.
+        ms: i64,
+    },
 }
 
 /// Tuning of a pool. `Options::default()` suits a service; change fields as needed:
@@ -91,8 +98,14 @@ pub struct Options {
     pub commit_interval_ms: u32,
     /// How often positions go to the `PositionStore`, if one is given. Default 250 ms.
     pub save_interval: Duration,
-    /// Where a partition without any position starts.
+    /// Where a partition without any position starts. What is chosen is kept at once, as a position like any other: a restart before the
+    /// first record does not choose again.
     pub start: Start,
+    /// Offsets at which these partitions start where they have no position, instead of by `start`. An offset the broker does not have
+    /// means its earliest record. Default: none.
+    pub start_offsets: BTreeMap<TopicPartition, i64>,
+    /// The label `pool` of the metrics. Default: the group. Give it where several pools of one process are in one group.
+    pub name: Option<String>,
     /// The name of this instance in broker logs and group listings. Default `<group>-<process id>`.
     pub client_id: Option<String>,
     /// Further librdkafka properties (security, tuning), passed on as they are. Those the pool's guarantees rest on are refused at start.
@@ -122,6 +135,8 @@ impl Default for Options {
             commit_interval_ms: 500,
             save_interval: Duration::from_millis(250),
             start: Start::Earliest,
+            start_offsets: BTreeMap::new(),
+            name: None,
             client_id: None,
             client: BTreeMap::new(),
         }
@@ -144,6 +159,11 @@ const RESERVED: [&str; 8] = [
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 
 impl Options {
+    /// The label `pool` of the metrics.
+    pub(crate) fn label<'a>(&'a self, group: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(group)
+    }
+
     /// Records of one key that may be undone at once.
     pub(crate) fn key_cap(&self) -> usize {
         self.key_backlog.min((self.queue_capacity / 4).max(1))
@@ -172,6 +192,9 @@ impl Options {
         ];
         if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
             return Err(StartError::option(name, "0", "use 1 ms or more"));
+        }
+        if let Some((name, offset)) = self.start_offsets.iter().find(|(_, offset)| **offset < 0) {
+            return Err(StartError::option(&format!("start_offsets[{name}]"), &offset.to_string(), "use 0 or more"));
         }
         if self.drain_timeout > DRAIN_TIMEOUT_MAX {
             let value = format!("{:?}", self.drain_timeout);

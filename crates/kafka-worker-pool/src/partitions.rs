@@ -1,6 +1,6 @@
 //! All partitions this member has or had, with their books, and the sums over them that bound the pool. Pure: no Kafka calls, no lanes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use rdkafka_ext::TopicPtr;
 use tokio::time::Instant;
@@ -31,8 +31,10 @@ pub(crate) struct Partition {
     pub(crate) ledger: Ledger,
     /// Highest offset taken in this assignment.
     pub(crate) last_offset: Option<i64>,
-    /// True while the partition is paused at the client, because a record is held or a key is at its cap.
+    /// True while the partition is paused at the client, because a record is held, a key is at its cap, or the user paused it.
     pub(crate) is_stopped: bool,
+    /// True between the user's pause and resume.
+    pub(crate) is_paused: bool,
     /// Taken from the client and not dispatched, while stopped: at most one drain of the fetch queue.
     pub(crate) backlog: VecDeque<Record>,
     /// The key at its cap.
@@ -52,6 +54,8 @@ pub(crate) struct Partitions {
     by_name: HashMap<TopicPartition, u32>,
     by_topic_object: HashMap<(TopicPtr, i32), u32>,
     last_generation: u32,
+    /// Partitions the user paused, ours or not: a pause outlives assignments.
+    paused: BTreeSet<TopicPartition>,
     /// Undone records of each key.
     keys: HashMap<u64, usize>,
     in_flight: usize,
@@ -128,9 +132,13 @@ impl Partitions {
             tenure: Tenure::Owned,
             generation: self.last_generation,
             begin,
-            ledger: Ledger::default(),
+            ledger: match begin {
+                Begin::Chosen(position) => Ledger::starting_at(position),
+                Begin::Kept(_) | Begin::Fresh | Begin::Unknown => Ledger::default(),
+            },
             last_offset: None,
             is_stopped: false,
+            is_paused: self.paused.contains(name),
             backlog: VecDeque::new(),
             full_key: None,
             held: Vec::new(),
@@ -146,6 +154,28 @@ impl Partitions {
         self.slots.push(fresh);
         self.by_name.insert(name.clone(), slot);
         slot
+    }
+
+    /// Notes the user's pause. The slot, if the partition is ours.
+    pub(crate) fn pause(&mut self, name: &TopicPartition) -> Option<u32> {
+        self.paused.insert(name.clone());
+        let slot = self.slot_of(name)?;
+        let partition = self.get_mut(slot);
+        partition.is_paused = true;
+        (partition.tenure == Tenure::Owned).then_some(slot)
+    }
+
+    /// Ends the user's pause.
+    pub(crate) fn unpause(&mut self, name: &TopicPartition) {
+        self.paused.remove(name);
+        if let Some(slot) = self.slot_of(name) {
+            self.get_mut(slot).is_paused = false;
+        }
+    }
+
+    /// Partitions the user paused, ours or not.
+    pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.paused.iter()
     }
 
     /// Ends an assignment and returns how many of its records were in hand.

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use crate::commits::SAVE_TIMEOUT;
 use crate::context::Context;
 use crate::errors::PoolError;
-use crate::options::Start;
 use crate::positions::EARLIEST;
 use crate::record::TopicPartition;
 use crate::report::Phase;
@@ -41,7 +40,7 @@ impl Context {
         tracing::info!(group = &*self.group, partitions = ?names, "assigned");
         if let Some(begins) = self.begins(consumer, &names) {
             for (name, begin) in names.iter().zip(&begins) {
-                set_offset(list, name, offset_of(*begin, self.options.start));
+                set_offset(list, name, offset_of(*begin));
             }
             if self.take_over(consumer, names.into_iter().zip(begins).collect()) {
                 // A pause outlives an assignment inside librdkafka; a partition that comes back must not stand still.
@@ -149,12 +148,12 @@ impl Context {
     }
 
     fn count(&self, kind: &'static str) {
-        metrics::counter!("kafka_worker_pool_rebalances_total", "pool" => self.group.to_string(), "kind" => kind)
+        metrics::counter!("kafka_worker_pool_rebalances_total", "pool" => self.options.label(&self.group).to_owned(), "kind" => kind)
             .increment(1);
     }
 
-    /// Where each partition begins. `None` when a stop or a loss of the assignment came before the store answered: then these
-    /// partitions are never dispatched.
+    /// Where each partition begins. `None` when a stop or a loss of the assignment came before the store or the broker answered: then
+    /// these partitions are never dispatched.
     fn begins(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Option<Vec<Begin>> {
         let mut begins = self.load(consumer, names)?;
         let unknown: Vec<TopicPartition> = names
@@ -163,13 +162,16 @@ impl Context {
             .filter(|(_, begin)| **begin == Begin::Unknown)
             .map(|(name, _)| name.clone())
             .collect();
-        if !unknown.is_empty() {
-            let committed = self.ask_committed(consumer, &unknown);
-            for (name, begin) in names.iter().zip(&mut begins) {
-                if let Some(found) = committed.iter().find(|(committed, _)| committed == name) {
-                    *begin = found.1;
-                }
-            }
+        if unknown.is_empty() {
+            return Some(begins);
+        }
+        let committed = self.ask_committed(consumer, &unknown);
+        let fresh: Vec<TopicPartition> =
+            committed.iter().filter(|(_, begin)| *begin == Begin::Fresh).map(|(name, _)| name.clone()).collect();
+        let chosen = self.choose(consumer, &fresh)?;
+        for (name, begin) in names.iter().zip(&mut begins) {
+            let found = chosen.iter().chain(&committed).find(|(found, _)| found == name);
+            *begin = found.map_or(*begin, |(_, found)| *found);
         }
         Some(begins)
     }
@@ -251,20 +253,11 @@ pub(crate) fn set_offset(list: &mut TopicPartitionList, name: &TopicPartition, o
 }
 
 /// Where a partition begins, as librdkafka takes it.
-fn offset_of(begin: Begin, start: Start) -> Offset {
+pub(crate) fn offset_of(begin: Begin) -> Offset {
     match begin {
-        Begin::Kept(EARLIEST) => Offset::Beginning,
-        Begin::Kept(offset) => Offset::Offset(offset),
-        Begin::Fresh => start_of(start),
+        Begin::Kept(EARLIEST) | Begin::Fresh => Offset::Beginning,
+        Begin::Kept(offset) | Begin::Chosen(offset) => Offset::Offset(offset),
         Begin::Unknown => Offset::Invalid,
-    }
-}
-
-/// A start policy, as librdkafka takes it.
-pub(crate) fn start_of(start: Start) -> Offset {
-    match start {
-        Start::Earliest => Offset::Beginning,
-        Start::Latest => Offset::End,
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Status {
     pub protocol: &'static str,
     /// Partitions of this member.
     pub assigned: Vec<TopicPartition>,
-    /// Topics subscribed to that the broker does not have.
+    /// Topics subscribed to that the broker does not have, and patterns that no topic matches.
     pub missing_topics: Vec<String>,
     /// Whether an error of the environment has paused the pool.
     pub circuit: CircuitState,
@@ -57,6 +57,8 @@ pub struct Status {
     pub held: Vec<Held>,
     /// True between `pause` and `resume`.
     pub paused: bool,
+    /// Partitions paused by `pause_partitions`, also those that other members have now.
+    pub paused_partitions: Vec<TopicPartition>,
     /// Records taken from Kafka and not yet done.
     pub in_flight: usize,
     /// Age of the oldest of them.

@@ -55,7 +55,7 @@ pub(crate) fn run<H: Handler>(parts: Parts<H>) {
 }
 
 fn live<H: Handler>(parts: Parts<H>) -> Ending {
-    let Parts { events, handler, sink, store, key_of, commands, restarts } = parts;
+    let Parts { mut events, handler, sink, store, key_of, commands, restarts } = parts;
     let Some(protocol) = events.protocol() else {
         return Ending::Stopped { commit_failure: None };
     };
@@ -88,8 +88,13 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         commands,
         news,
         restarts,
-        commits: Commits::new(store, events.runtime.clone(), events.options.save_interval, &events.group),
-        meters: Meters::new(&events.group),
+        commits: Commits::new(
+            store,
+            events.runtime.clone(),
+            events.options.save_interval,
+            events.options.label(&events.group),
+        ),
+        meters: Meters::new(events.options.label(&events.group)),
     };
     let alarm = Alarm(Arc::clone(&events.shared));
     let spawned = Builder::new().name("pool-data".to_owned()).spawn(move || {
@@ -159,7 +164,7 @@ fn let_go(consumer: Arc<BaseConsumer<Context>>) {
 }
 
 fn pool_options(group: &str, options: &Options) -> PoolOptions {
-    let mut pool = PoolOptions::new(group);
+    let mut pool = PoolOptions::new(options.label(group));
     pool.lanes = options.lanes;
     pool.workers = options.workers;
     // Without room for its own, the pool still takes a little, so that stopped partitions cannot stop the others.

@@ -23,10 +23,25 @@ pub(crate) enum Ending {
 
 /// What is asked of the data thread.
 pub(crate) enum Command {
-    Assign { partitions: Vec<(TopicPartition, Begin)>, ack: SyncSender<()> },
-    Revoke { partitions: Vec<TopicPartition>, is_lost: bool, deadline: Instant, ack: SyncSender<()> },
-    Stop { deadline: Instant, ack: SyncSender<()> },
+    Assign {
+        partitions: Vec<(TopicPartition, Begin)>,
+        ack: SyncSender<()>,
+    },
+    Revoke {
+        partitions: Vec<TopicPartition>,
+        is_lost: bool,
+        deadline: Instant,
+        ack: SyncSender<()>,
+    },
+    Stop {
+        deadline: Instant,
+        ack: SyncSender<()>,
+    },
     Release(Option<TopicPartition>),
+    /// The user lets partitions stand still.
+    Pause(Vec<TopicPartition>),
+    /// The user lets them go on.
+    Resume(Vec<TopicPartition>),
     Quit,
 }
 
@@ -35,7 +50,10 @@ pub(crate) enum Command {
 pub(crate) enum Begin {
     /// At a position somebody kept.
     Kept(i64),
-    /// Nobody kept a position: `Options::start` decides.
+    /// At a position chosen by `Options::start` or `start_offsets`, because nobody kept one. It is kept at once: a restart before the first
+    /// record must not choose again.
+    Chosen(i64),
+    /// At the earliest record.
     Fresh,
     /// Nobody could be asked: librdkafka asks Kafka for a commit, and reports it when there is none.
     Unknown,
@@ -57,6 +75,7 @@ pub(crate) struct Board {
     pub(crate) assigned: Vec<TopicPartition>,
     pub(crate) missing_topics: Vec<String>,
     pub(crate) held: Vec<HeldSince>,
+    pub(crate) paused: Vec<TopicPartition>,
     pub(crate) circuit: CircuitState,
     pub(crate) circuit_cause: Option<String>,
     pub(crate) oldest: Option<Instant>,

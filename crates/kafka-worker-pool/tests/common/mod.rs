@@ -120,6 +120,17 @@ impl Broker {
         KafkaWorkerPool::builder(&self.bootstrap, &self.group).topics([topic]).options(self.options())
     }
 
+    /// A pool of another group.
+    pub fn pool_of(&self, group: &str, topic: &str) -> Builder<()> {
+        KafkaWorkerPool::builder(&self.bootstrap, group).topics([topic]).options(self.options())
+    }
+
+    /// As [`send`](Self::send), with timestamps in milliseconds since 1970.
+    pub async fn send_at(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, at_ms: impl Fn(u64) -> i64) {
+        let records = numbers.map(|number| (format!("k{}", number % keys), number.to_string(), Some(at_ms(number))));
+        self.produce(topic, records.collect()).await;
+    }
+
     /// Sends `count` records: record `n` has key `k<n % keys>` and value `n`.
     pub async fn send(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
         let records = numbers.map(|number| (format!("k{}", number % keys), number.to_string()));
@@ -127,6 +138,10 @@ impl Broker {
     }
 
     pub async fn send_all(&self, topic: &str, records: Vec<(String, String)>) {
+        self.produce(topic, records.into_iter().map(|(key, value)| (key, value, None)).collect()).await;
+    }
+
+    async fn produce(&self, topic: &str, records: Vec<(String, String, Option<i64>)>) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("enable.idempotence", "true")
@@ -134,8 +149,9 @@ impl Broker {
             .create()
             .unwrap();
         let mut acks = vec![];
-        for (key, value) in &records {
-            let record = FutureRecord::to(topic).key(key).payload(value);
+        for (key, value, at_ms) in &records {
+            let mut record = FutureRecord::to(topic).key(key).payload(value);
+            record.timestamp = *at_ms;
             acks.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
         }
         for ack in acks {
