@@ -2,6 +2,7 @@
 //! for; this file only reads the command line.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its standard streams")]
 
+mod bench;
 mod servers;
 mod test;
 
@@ -23,11 +24,15 @@ enum Command {
     Test(test::Options),
     /// Starts the Kafka and the PostgreSQL of the tests, prints where they are, and keeps them until Ctrl-C.
     Servers,
+    /// Measures what the project promises about speed, beside its peers.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Servers => servers::run(),
+        Command::Bench(command) => bench::run(&command),
     }
 }

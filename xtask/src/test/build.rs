@@ -83,7 +83,16 @@ impl Built {
 
 /// Builds one binary and says where it is.
 pub(crate) fn binary(package: &str, name: &str) -> Result<PathBuf> {
-    let built = cargo(&["build", "--package", package, "--bin", name])?;
+    one(name, &["build", "--package", package, "--bin", name])
+}
+
+/// The same, optimised.
+pub(crate) fn release_binary(package: &str, name: &str) -> Result<PathBuf> {
+    one(name, &["build", "--release", "--package", package, "--bin", name])
+}
+
+fn one(name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let built = cargo(arguments)?;
     built.into_iter().find_map(|message| message.executable).with_context(|| format!("cargo built no {name}"))
 }
 

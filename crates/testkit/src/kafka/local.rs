@@ -11,9 +11,28 @@ use crate::{Child, child::Watchdog, free_port};
 /// Kafka's own orderly stop takes a second or two.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
+/// What the Java machine is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// A small heap and the first compiler tier: for a broker that lives for a minute.
+    Small,
+    /// A heap and a compiler that do not slow down what is measured.
+    Load,
+}
+
+impl Machine {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Small => &["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            Self::Load => &["-Xms1g", "-Xmx1g"],
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Server {
     classpath: String,
+    machine: Machine,
     port: u16,
     process: Option<Child>,
     dir: TempDir,
@@ -22,12 +41,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start() -> Result<Self> {
+    pub(super) fn start(machine: Machine) -> Result<Self> {
         let classpath = jars::classpath()?;
         let dir = tempfile::Builder::new().prefix("ctms-kafka-").tempdir().context("cannot make a folder for Kafka")?;
         let sweeper = Watchdog::new(&["sh", "-c", "sleep 1; rm -rf \"$0\"", &dir.path().to_string_lossy()])?;
         let (port, controller_port) = (free_port(), free_port());
-        let mut server = Self { classpath, port, process: None, dir, sweeper };
+        let mut server = Self { classpath, machine, port, process: None, dir, sweeper };
         server.write_properties(controller_port)?;
         server.format()?;
         server.run()?;
@@ -38,15 +57,16 @@ impl Server {
         self.port
     }
 
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     pub(super) fn run(&mut self) -> Result<()> {
         if self.process.is_some() {
             bail!("Kafka on port {} runs already", self.port);
         }
         let mut command = self.java();
-        // The small heap and the first compiler tier suit a broker that lives for a minute.
-        command
-            .args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka"])
-            .arg(self.properties_file());
+        command.args(self.machine.flags()).arg("kafka.Kafka").arg(self.properties_file());
         self.process = Some(Child::spawn(command, &self.log_file())?);
         Ok(())
     }

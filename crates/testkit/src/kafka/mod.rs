@@ -23,6 +23,9 @@ pub use topics::Topics;
 /// Names a running Kafka: `host:port[,host:port]`.
 pub const BROKERS_ENV: &str = "KAFKA_BROKERS";
 
+/// The Kafka that a container or Maven's jars bring.
+pub const VERSION: &str = "4.3.1";
+
 const READY_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A Kafka that answers. One that we started ends when this is dropped.
@@ -61,13 +64,33 @@ impl Kafka {
             Ok(kafka) => return Ok(kafka),
             Err(error) => error,
         };
-        let in_java = match Self::from_jars() {
+        let in_java = match Self::from_jars(local::Machine::Small) {
             Ok(kafka) => return Ok(kafka),
             Err(error) => error,
         };
         Err(Missing(format!(
             "no Kafka: set {BROKERS_ENV}, or start a Docker engine, or install Java 17 and Maven. Docker: {in_docker:#}. Java: {in_java:#}"
         )))
+    }
+
+    /// A Kafka of our own to measure against: from Maven's jars, since a container's network would be measured too, with a
+    /// heap of 1 GiB.
+    ///
+    /// # Errors
+    /// [`Missing`] with what is lacking.
+    pub fn start_for_load() -> Result<Self, Missing> {
+        Self::from_jars(local::Machine::Load).map_err(|error| {
+            Missing(format!("no Kafka: set {BROKERS_ENV}, or install Java 17 and Maven. Java: {error:#}"))
+        })
+    }
+
+    /// The process of a broker that runs here from jars.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match &self.node {
+            Node::Local(server) => server.pid(),
+            Node::Given | Node::Container(_) => None,
+        }
     }
 
     /// `host:port` as clients need it.
@@ -127,8 +150,8 @@ impl Kafka {
         Ok(kafka)
     }
 
-    fn from_jars() -> Result<Self> {
-        let server = local::Server::start()?;
+    fn from_jars(machine: local::Machine) -> Result<Self> {
+        let server = local::Server::start(machine)?;
         let mut kafka = Self { brokers: format!("127.0.0.1:{}", server.port()), node: Node::Local(server) };
         kafka.wait_ready()?;
         Ok(kafka)

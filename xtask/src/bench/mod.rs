@@ -1,0 +1,34 @@
+//! `cargo xtask bench`: builds the benchmarks in release and hands its command line on to them. One file per subcommand.
+
+mod pool;
+
+use std::process::{Command as Process, ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+use crate::test::build;
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// The worker pool beside a raw client loop, the code one would write by hand, go-queue kq and Parallel Consumer.
+    Pool(pool::Options),
+}
+
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Pool(options) => program("pool", &options.arguments()),
+    }
+}
+
+/// Runs a subcommand of the program `bench`, built in release.
+fn program(subcommand: &str, arguments: &[String]) -> Result<ExitCode> {
+    let program = build::release_binary("bench", "bench")?;
+    let status = Process::new(&program)
+        .arg(subcommand)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

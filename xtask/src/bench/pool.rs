@@ -1,0 +1,78 @@
+//! The command line of `cargo xtask bench pool`. The program `bench` has the same; this copy is what answers `--help` at once.
+
+use clap::Args;
+
+/// What to measure. With nothing given: every arm and workload in five rounds, which takes more than an hour on two cores.
+///
+/// Starts a Kafka 4.3.1 of its own from Maven's jars (or takes the one that KAFKA_BROKERS names), fills a topic with a million
+/// records of 200 bytes, 10,000 keys, 8 partitions, and runs the arms in turn, each time in a fresh group and a process of its own. Needs
+/// Java 17 and Maven for Kafka, a JDK for Parallel Consumer, Go for kq and franz-go; an arm whose tools are missing is skipped aloud.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Ours, raw, kq and Parallel Consumer KEY on noop (three rounds) and slow keys (one), ours and raw on paced (one), at
+    /// concurrency 64: less than five minutes without builds.
+    #[arg(long)]
+    quick: bool,
+    /// One line of JSON as the last of stdout, instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Rounds of each figure.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Only these workloads: noop, cpu20us, sleep1ms, sleep10ms, slowkeys, paced, fail2.
+    #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
+    only: Vec<String>,
+    /// Only these arms: ours, raw, naive, naive-keyed, kq, parallel-consumer-key, parallel-consumer-unordered, franz-go, bare.
+    #[arg(long, value_delimiter = ',', value_name = "ARM")]
+    arms: Vec<String>,
+    /// Only these numbers of handlers at once.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
+    concurrency: Vec<usize>,
+    /// Write pool.md into this folder, relative to where you are.
+    #[arg(long, value_name = "FOLDER")]
+    page: Option<String>,
+}
+
+impl Options {
+    /// The same for the program `bench`.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        for (flag, is_set) in [("--quick", self.quick), ("--json", self.json)] {
+            if is_set {
+                arguments.push(flag.to_owned());
+            }
+        }
+        let concurrency = self.concurrency.iter().map(usize::to_string).collect::<Vec<_>>();
+        let lists = [("--only", &self.only), ("--arms", &self.arms), ("--concurrency", &concurrency)];
+        for (flag, values) in lists.into_iter().filter(|(_, values)| !values.is_empty()) {
+            arguments.extend([flag.to_owned(), values.join(",")]);
+        }
+        let rounds = self.rounds.map(|rounds| rounds.to_string());
+        for (flag, value) in [("--rounds", &rounds), ("--page", &self.page)] {
+            if let Some(value) = value {
+                arguments.extend([flag.to_owned(), value.clone()]);
+            }
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Options;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn everything_given_is_handed_on() {
+        let given = "--quick --json --only noop,paced --arms ours --concurrency 5,64 --rounds 2 --page x";
+        let cli = Cli::parse_from(["xtask"].into_iter().chain(given.split(' ')));
+        assert_eq!(cli.options.arguments().join(" "), given);
+    }
+}
