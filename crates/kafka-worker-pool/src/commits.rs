@@ -12,6 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use worker_pool::{Backoff, mix};
 
 use crate::handler::BoxError;
 use crate::partitions::{Partition, Partitions, Tenure};
@@ -22,6 +23,9 @@ use crate::record::TopicPartition;
 pub(crate) const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Loaded = Result<Vec<(TopicPartition, Option<i64>)>, BoxError>;
+
+/// The pause after a save that failed, also in a drain, which asks without pause.
+const SAVE_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(1) };
 
 /// A [`PositionStore`] of any type.
 pub(crate) trait AnyStore: Send + Sync {
@@ -64,6 +68,9 @@ pub(crate) struct Commits {
     interval: Duration,
     saving: Option<Saving>,
     last_save: Instant,
+    /// Saves that failed in a row, and when the next may be tried.
+    failures: u32,
+    not_before: Instant,
     stored_ok: metrics::Counter,
     stored_failed: metrics::Counter,
 }
@@ -77,6 +84,8 @@ impl Commits {
             interval,
             saving: None,
             last_save: Instant::now(),
+            failures: 0,
+            not_before: Instant::now(),
             stored_ok: count("ok"),
             stored_failed: count("error"),
         }
@@ -100,7 +109,8 @@ impl Commits {
                 }))
     }
 
-    /// Takes the answer of a save, and starts the next when it is time, or at once if `hurry`. An error is returned for the status.
+    /// Takes the answer of a save, and starts the next when it is time, or at once if `hurry`; after one that failed not before its
+    /// pause. An error is returned for the status.
     pub(crate) fn save(&mut self, partitions: &mut Partitions, hurry: bool) -> Option<Result<(), String>> {
         let store = self.store.as_ref()?;
         if let Some(saving) = &self.saving {
@@ -113,16 +123,21 @@ impl Commits {
             };
             let marks = self.saving.take().map(|saving| saving.marks).unwrap_or_default();
             if answer.is_ok() {
+                self.failures = 0;
                 for mark in marks {
                     let partition = partitions.get_mut(mark.slot);
                     if partition.generation == mark.generation {
                         partition.saved = Some(mark.position);
                     }
                 }
+            } else {
+                self.failures = self.failures.saturating_add(1);
+                let random = mix(u64::from(self.failures) ^ u64::from(std::process::id()));
+                self.not_before = Instant::now() + SAVE_BACKOFF.wait(self.failures, random);
             }
             return Some(answer);
         }
-        if !hurry && self.last_save.elapsed() < self.interval {
+        if (!hurry && self.last_save.elapsed() < self.interval) || Instant::now() < self.not_before {
             return None;
         }
         self.last_save = Instant::now();
@@ -193,5 +208,85 @@ impl Commits {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::record::{Headers, Record};
+    use crate::shared::Begin;
+
+    /// A store that is away for its first `failures` saves.
+    #[derive(Clone)]
+    struct Away {
+        failures: u32,
+        saves: Arc<AtomicU32>,
+    }
+
+    impl PositionStore for Away {
+        async fn load(&self, _partitions: &[TopicPartition]) -> Loaded {
+            Ok(Vec::new())
+        }
+
+        async fn save(&self, _positions: &[(TopicPartition, i64)]) -> Result<(), BoxError> {
+            match self.saves.fetch_add(1, Ordering::Relaxed) < self.failures {
+                true => Err("the database is away".into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    /// One partition whose one record is done, and the commits of a pool with this store.
+    fn given(store: &Away) -> (Partitions, Commits) {
+        let mut partitions = Partitions::default();
+        let slot = partitions.assign(&TopicPartition::new("t", 0), Begin::Fresh);
+        let record = Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 5,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
+        let ticket = partitions.dispatch(slot, &record, 1, Instant::now());
+        assert!(partitions.complete(slot, partitions.get(slot).generation, ticket));
+        let commits = Commits::new(Some(Arc::new(store.clone())), Handle::current(), Duration::from_millis(250), "g");
+        (partitions, commits)
+    }
+
+    /// What a drain does: asks every millisecond, in a hurry.
+    async fn drain_for(wait: Duration, partitions: &mut Partitions, commits: &mut Commits) -> Vec<Result<(), String>> {
+        let until = Instant::now() + wait;
+        let mut answers = Vec::new();
+        while Instant::now() < until {
+            answers.extend(commits.save(partitions, true));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        answers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_not_stormed_by_a_drain() {
+        let store = Away { failures: u32::MAX, saves: Arc::default() };
+        let (mut partitions, mut commits) = given(&store);
+        let answers = drain_for(Duration::from_secs(5), &mut partitions, &mut commits).await;
+        let saves = store.saves.load(Ordering::Relaxed);
+        assert!((5..=15).contains(&saves), "{saves} saves in five seconds");
+        assert!(answers.len() as u32 >= saves - 1 && answers.iter().all(Result::is_err), "every failure shows");
+        assert!(commits.is_behind(&partitions, &[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_back_is_saved_to_within_its_pause() {
+        let store = Away { failures: 3, saves: Arc::default() };
+        let (mut partitions, mut commits) = given(&store);
+        let answers = drain_for(Duration::from_secs(1), &mut partitions, &mut commits).await;
+        assert!(answers.last().is_some_and(Result::is_ok), "{answers:?}");
+        assert_eq!(partitions.get(0).saved, Some(6));
+        assert!(!commits.is_behind(&partitions, &[0]));
     }
 }
