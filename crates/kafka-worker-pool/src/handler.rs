@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 pub use worker_pool::{BoxError, HandlerError};
 
+use crate::blocking::BlockingHandler;
 use crate::record::Record;
 
 /// Applies records. One value serves all lanes at once.
@@ -17,15 +18,26 @@ use crate::record::Record;
 /// deadline. When a revoke does, it runs on and its outcome is ignored, while another member begins the same records. A handler that
 /// owns a transaction runs it in a task of its own, joins it, and chooses `OnTimeout::Await`.
 ///
-/// The future must yield: a poll that takes longer than 10 ms holds up its whole lane, and is counted and warned of.
+/// The future must yield: a poll that takes longer than 10 ms holds up its whole lane, and is counted and warned of. For handlers that do
+/// not there is [`blocking`](crate::blocking).
 pub trait Handler: Send + Sync + 'static {
     /// Applies one batch.
     fn handle(&self, batch: &[Record]) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// For handlers that block, see [`blocking`](crate::blocking): `Some` makes the pool call this on its blocking threads, and never
+    /// `handle`. Asked at the start and at every call. A handler that wraps another passes it on.
+    fn as_blocking(&self) -> Option<&dyn BlockingHandler> {
+        None
+    }
 }
 
 impl<H: Handler> Handler for Arc<H> {
     fn handle(&self, batch: &[Record]) -> impl Future<Output = Result<(), HandlerError>> + Send {
         H::handle(self, batch)
+    }
+
+    fn as_blocking(&self) -> Option<&dyn BlockingHandler> {
+        H::as_blocking(self)
     }
 }
 

@@ -22,6 +22,7 @@
 //! (`data_thread`, `dispatch`) alone owns the books (`partitions`, `ledger`), lanes of `worker-pool` run handlers, and `commits` brings
 //! positions to the store and to Kafka. This crate knows no domain: no event types, no SQL.
 
+mod blocking;
 mod builder;
 mod client;
 mod commits;
@@ -53,6 +54,7 @@ mod subscription;
 mod typed;
 mod work;
 
+pub use blocking::{Blocking, BlockingHandler, EachBlocking, blocking, blocking_batches};
 pub use builder::{Builder, KafkaWorkerPool};
 pub use errors::{PoolError, StartError, StopError};
 pub use handle::{Handle, Monitor};

@@ -61,6 +61,9 @@ pub enum Start {
 pub struct Options {
     /// Handler calls in flight at once, over all lanes. Default 64.
     pub workers: usize,
+    /// Threads for a handler that blocks, see [`blocking`](crate::blocking): no more of its calls than that at once, rounded up to a multiple
+    /// of `lanes`. `None` (the default): one for each of `workers`, 512 at most.
+    pub blocking_threads: Option<usize>,
     /// Lanes; each is one task. Default: one per core.
     pub lanes: usize,
     /// Records taken from Kafka and not yet done. Default 8,192.
@@ -80,7 +83,7 @@ pub struct Options {
     pub circuit: Backoff,
     /// How long a handler call may take. Default 30 s.
     pub handler_timeout: Duration,
-    /// What happens to a call past its timeout. Default: it is dropped.
+    /// What happens to a call past its timeout. Default: it is dropped. One that blocks is always awaited.
     pub on_timeout: OnTimeout,
     /// How long a revoke or a stop waits for records in hand. Keep it under half of `max.poll.interval.ms`. Default 10 s.
     pub drain_timeout: Duration,
@@ -116,6 +119,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             workers: 64,
+            blocking_threads: None,
             lanes: std::thread::available_parallelism().map_or(1, usize::from),
             queue_capacity: 8_192,
             buffer_bytes: 64 * 1024 * 1024,
@@ -173,6 +177,7 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let counts = [
             ("workers", self.workers),
+            ("blocking_threads", self.blocking_threads.unwrap_or(1)),
             ("lanes", self.lanes),
             ("queue_capacity", self.queue_capacity),
             ("buffer_bytes", self.buffer_bytes),

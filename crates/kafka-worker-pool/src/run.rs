@@ -167,6 +167,7 @@ fn pool_options(group: &str, options: &Options) -> PoolOptions {
     let mut pool = PoolOptions::new(options.label(group));
     pool.lanes = options.lanes;
     pool.workers = options.workers;
+    pool.blocking_threads = options.blocking_threads;
     // Without room for its own, the pool still takes a little, so that stopped partitions cannot stop the others.
     pool.queue_capacity = options.queue_capacity.saturating_add(512);
     pool.max_batch = options.max_batch;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use tracing::Instrument;
-use worker_pool::{Finished, GaveUp, HandlerError, Tag, Work};
+use worker_pool::{BlockingWork, Finished, GaveUp, HandlerError, Tag, Work};
 
 use crate::handler::{BoxError, Handler};
 use crate::letters::{DeadLetter, DeadLetterSink};
@@ -50,20 +50,13 @@ impl<H: Handler> Work<Record> for KafkaWork<H> {
     type Output = ();
 
     async fn run(&self, items: &[Record], tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
-        let first = &items[0];
-        let span = tracing::info_span!(
-            "batch",
-            group = &*self.group,
-            records = items.len(),
-            topic = &*first.topic,
-            partition = first.partition,
-            offset = first.offset,
-            attempt = tags[0].attempts + 1,
-            traceparent = first.headers.get("traceparent").and_then(|trace| std::str::from_utf8(trace).ok()),
-        );
-        self.handler.handle(items).instrument(span).await?;
+        self.handler.handle(items).instrument(self.span(items, tags)).await?;
         // A Vec of units takes no memory.
         Ok(vec![(); items.len()])
+    }
+
+    fn as_blocking(&self) -> Option<&dyn BlockingWork<Record, ()>> {
+        self.handler.as_blocking().map(|_| self as &dyn BlockingWork<Record, ()>)
     }
 
     async fn give_up(&self, item: &Record, gave_up: &GaveUp) -> Result<(), BoxError> {
@@ -91,7 +84,29 @@ impl<H: Handler> Work<Record> for KafkaWork<H> {
     }
 }
 
+impl<H: Handler> BlockingWork<Record, ()> for KafkaWork<H> {
+    fn run_blocking(&self, items: &[Record], tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
+        let handler = self.handler.as_blocking().expect("a handler that blocks does so for good");
+        self.span(items, tags).in_scope(|| handler.handle_blocking(items))?;
+        Ok(vec![(); items.len()])
+    }
+}
+
 impl<H> KafkaWork<H> {
+    fn span(&self, items: &[Record], tags: &[Tag]) -> tracing::Span {
+        let first = &items[0];
+        tracing::info_span!(
+            "batch",
+            group = &*self.group,
+            records = items.len(),
+            topic = &*first.topic,
+            partition = first.partition,
+            offset = first.offset,
+            attempt = tags[0].attempts + 1,
+            traceparent = first.headers.get("traceparent").and_then(|trace| std::str::from_utf8(trace).ok()),
+        )
+    }
+
     fn tell(&self, news: News) {
         if self.news.send(news).is_err() {
             tracing::debug!(

@@ -13,6 +13,9 @@ pub struct IntakeOptions {
     pub name: String,
     /// Handler calls at once. Default 5. For group commit on one writer use 1, so that batches form.
     pub workers: usize,
+    /// Threads for a handler that blocks, see [`blocking`](crate::blocking): no more calls than that at once. `None` (the default): one for
+    /// each of `workers`, 512 at most.
+    pub blocking_threads: Option<usize>,
     /// Jobs accepted and not yet started. Default 100.
     pub queue_capacity: usize,
     /// Jobs per handler call. Default 1.
@@ -38,6 +41,7 @@ impl IntakeOptions {
         Self {
             name: pool.name,
             workers: 5,
+            blocking_threads: None,
             queue_capacity: 100,
             max_batch: pool.max_batch,
             max_attempts: 1,
@@ -55,6 +59,7 @@ impl IntakeOptions {
             name: self.name,
             lanes: 1,
             workers: self.workers,
+            blocking_threads: self.blocking_threads,
             queue_capacity: self.queue_capacity,
             max_batch: self.max_batch,
             max_attempts: self.max_attempts,

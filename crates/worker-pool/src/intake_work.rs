@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::blocking::{BlockingIntakeHandler, BlockingWork};
 use crate::failure::{BoxError, HandlerError};
 use crate::intake_errors::JobError;
 use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
@@ -19,11 +20,21 @@ use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
 pub trait IntakeHandler<J, R>: Send + Sync + 'static {
     /// Does the jobs. `Ok` has exactly `jobs.len()` results.
     fn handle(&self, jobs: &[J]) -> impl Future<Output = Result<Vec<R>, HandlerError>> + Send;
+
+    /// For handlers that block, see [`blocking`](crate::blocking): `Some` makes the intake call this on its blocking threads, and never
+    /// `handle`. A handler that wraps another passes it on.
+    fn as_blocking(&self) -> Option<&dyn BlockingIntakeHandler<J, R>> {
+        None
+    }
 }
 
 impl<J, R, H: IntakeHandler<J, R>> IntakeHandler<J, R> for std::sync::Arc<H> {
     fn handle(&self, jobs: &[J]) -> impl Future<Output = Result<Vec<R>, HandlerError>> + Send {
         H::handle(self, jobs)
+    }
+
+    fn as_blocking(&self) -> Option<&dyn BlockingIntakeHandler<J, R>> {
+        H::as_blocking(self)
     }
 }
 
@@ -110,11 +121,11 @@ where
 
     async fn run(&self, items: &[J], tags: &[Tag]) -> Result<Vec<A>, HandlerError> {
         self.books.started(tags);
-        match self.handler.handle(items).await {
-            // Nobody could release it: an intake has no groups.
-            Err(HandlerError::Hold { cause }) => Err(HandlerError::Reject { cause }),
-            result => result,
-        }
+        self.handler.handle(items).await.map_err(without_hold)
+    }
+
+    fn as_blocking(&self) -> Option<&dyn BlockingWork<J, A>> {
+        self.handler.as_blocking().map(|_| self as &dyn BlockingWork<J, A>)
     }
 
     async fn give_up(&self, _item: &J, _gave_up: &GaveUp) -> Result<(), BoxError> {
@@ -136,6 +147,28 @@ where
 
     fn held(&self, tag: Tag, cause: String) {
         tracing::error!(ticket = tag.ticket, cause, "an intake's job was held; holds are turned into rejections");
+    }
+}
+
+impl<J, A, R, H> BlockingWork<J, A> for IntakeWork<J, A, R, H>
+where
+    J: Send + Sync + 'static,
+    A: Send + 'static,
+    R: Send + 'static,
+    H: IntakeHandler<J, A>,
+{
+    fn run_blocking(&self, items: &[J], tags: &[Tag]) -> Result<Vec<A>, HandlerError> {
+        self.books.started(tags);
+        let handler = self.handler.as_blocking().expect("a handler that blocks does so for good");
+        handler.handle_blocking(items).map_err(without_hold)
+    }
+}
+
+/// Nobody could release a held job: an intake has no groups.
+fn without_hold(error: HandlerError) -> HandlerError {
+    match error {
+        HandlerError::Hold { cause } => HandlerError::Reject { cause },
+        error => error,
     }
 }
 

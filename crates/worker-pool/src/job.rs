@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::blocking::BlockingWork;
 use crate::failure::{BoxError, HandlerError};
 
 /// What the engine knows of a job besides its content.
@@ -69,6 +70,12 @@ pub trait Work<T>: Send + Sync + 'static {
     /// Works on 1 to `max_batch` jobs; `Ok` has exactly one result for each, in order. Equal keys are neighbours in `items`; `tags` are
     /// theirs, at the same places.
     fn run(&self, items: &[T], tags: &[Tag]) -> impl Future<Output = Result<Vec<Self::Output>, HandlerError>> + Send;
+
+    /// The same work for handlers that block. Asked once, at the start of the pool: `Some` means that every call goes to
+    /// [`BlockingWork::run_blocking`] on one of the pool's blocking threads, and none to `run`.
+    fn as_blocking(&self) -> Option<&dyn BlockingWork<T, Self::Output>> {
+        None
+    }
 
     /// Makes the giving up durable (a dead letter). An error is one of the environment: the key waits and this is called again, without
     /// end. There is no timeout: bound it yourself.

@@ -7,11 +7,12 @@
 //! Two faces: [`Intake`] is a queue with an answer for each job (HTTP, gRPC); [`Pool`] with [`Work`] is the engine under it, for sources
 //! that keep books of their own (the Kafka source does). This crate knows neither Kafka nor SQL.
 //!
-//! Handlers must yield: a poll longer than 10 ms holds up its lane; it is counted and warned of. Handlers that block belong into
-//! `tokio::task::spawn_blocking`; a bounded set of threads of the pool's own may come later.
+//! Handlers must yield: a poll longer than 10 ms holds up its lane; it is counted and warned of. Handlers that block run on a bounded set of
+//! threads of the pool's own, by the same rules: see [`blocking`].
 
 mod backoff;
 mod batch;
+mod blocking;
 mod call;
 mod calls;
 mod circuit;
@@ -29,11 +30,13 @@ mod options;
 mod pool;
 mod schedule;
 mod settle;
+mod threads;
 mod verdict;
 
 use std::time::Duration;
 
 pub use backoff::Backoff;
+pub use blocking::{Blocking, BlockingIntakeHandler, BlockingWork, blocking};
 pub use circuit::CircuitState;
 pub use failure::{BoxError, HandlerError};
 pub use hash::{key_hash, lane_of, mix};

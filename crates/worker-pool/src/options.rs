@@ -30,6 +30,9 @@ pub enum WhenUnavailable {
     Wait,
 }
 
+/// Threads for a handler that blocks where nothing else is said: beyond it the memory and switching of threads outweigh what they bring.
+const BLOCKING_THREADS_MAX: usize = 512;
+
 /// Tuning of a pool of lanes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -40,6 +43,9 @@ pub struct PoolOptions {
     pub lanes: usize,
     /// Handler calls in flight at once, over all lanes, rounded up to a multiple of `lanes`. Default 64.
     pub workers: usize,
+    /// Threads for a handler that blocks: no more of its calls than that at once, rounded up to a multiple of `lanes`. Each is started when
+    /// it is first needed. `None` (the default): one for each of `workers`, 512 at most.
+    pub blocking_threads: Option<usize>,
     /// Jobs accepted and not yet done. Whoever feeds the pool keeps to it; lanes size their inboxes by it. Default 8,192.
     pub queue_capacity: usize,
     /// Jobs a handler may get in one call. Default 1.
@@ -52,7 +58,7 @@ pub struct PoolOptions {
     pub circuit: Backoff,
     /// How long a handler call may take. Default 30 s.
     pub handler_timeout: Duration,
-    /// What happens to a call past its timeout.
+    /// What happens to a call past its timeout. One that blocks is always awaited.
     pub on_timeout: OnTimeout,
     /// What happens to jobs when the environment fails. Default here: `Wait`.
     pub when_unavailable: WhenUnavailable,
@@ -65,6 +71,7 @@ impl PoolOptions {
             name: name.into(),
             lanes: std::thread::available_parallelism().map_or(1, usize::from),
             workers: 64,
+            blocking_threads: None,
             queue_capacity: 8_192,
             max_batch: 1,
             max_attempts: 5,
@@ -83,6 +90,13 @@ impl PoolOptions {
         }
         self.queue_capacity = self.queue_capacity.min(Semaphore::MAX_PERMITS);
         self.max_attempts = self.max_attempts.max(1);
+        self
+    }
+
+    /// What holds for a handler that blocks: a thread for every call, and no call is dropped.
+    pub(crate) fn for_blocking(mut self) -> Self {
+        self.workers = self.workers.min(self.blocking_threads.unwrap_or(BLOCKING_THREADS_MAX).max(1));
+        self.on_timeout = OnTimeout::Await;
         self
     }
 

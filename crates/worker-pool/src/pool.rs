@@ -11,16 +11,20 @@ use tokio::task::JoinHandle;
 use crate::batch::{Jobs, Step};
 use crate::call::Answer;
 use crate::circuit::{Circuit, CircuitState};
+use crate::failure::HandlerError;
 use crate::job::{Job, Work};
 use crate::lane::{Lane, Shared};
 use crate::link::{Link, Order};
 use crate::options::PoolOptions;
+use crate::threads::Threads;
 
 /// Running lanes. Dropping it ends them at once, with what they hold.
 pub struct Pool<T, W> {
     shared: Arc<Shared<W>>,
     inboxes: Vec<mpsc::Sender<Vec<Job<T>>>>,
     lanes: Vec<JoinHandle<()>>,
+    /// Of handlers that block.
+    threads: Option<Arc<Threads>>,
 }
 
 /// Jobs a lane did not take, handed back.
@@ -34,7 +38,12 @@ where
 {
     /// Starts the lanes on this runtime.
     pub fn start(options: PoolOptions, work: Arc<W>, runtime: &Handle) -> Self {
-        let options = options.at_least_one();
+        let mut options = options.at_least_one();
+        let threads = work.as_blocking().is_some().then(|| {
+            options = options.clone().for_blocking();
+            let max = options.slots_per_lane().saturating_mul(options.lanes);
+            Arc::new(Threads::new(&options.name, max, runtime.clone()))
+        });
         let _inside = runtime.enter();
         let links = (0..options.lanes).map(|_| Link::new(options.slots_per_lane())).collect();
         let shared = Arc::new(Shared { work, circuit: Circuit::new(options.circuit), options, links });
@@ -45,12 +54,24 @@ where
             let (inbox, jobs) = mpsc::channel(shared.options.queue_capacity);
             inboxes.push(inbox);
             let work = Arc::clone(&shared.work);
-            let start = move |jobs, step: &Step| answer(Arc::clone(&work), jobs, step.clone());
             let seed = RandomState::new().hash_one(index);
-            let mut lane = Lane::new(Arc::clone(&shared), index, jobs, start, seed);
-            lanes.push(runtime.spawn(async move { poll_fn(|context| lane.poll(context)).await }));
+            let shared = Arc::clone(&shared);
+            lanes.push(match threads.clone() {
+                None => {
+                    let start = move |jobs, step: &Step| answer(Arc::clone(&work), jobs, step.clone());
+                    let mut lane = Lane::new(shared, index, jobs, start, seed);
+                    runtime.spawn(async move { poll_fn(|context| lane.poll(context)).await })
+                }
+                Some(threads) => {
+                    let start = move |jobs, step: &Step| {
+                        answer_blocking(Arc::clone(&work), jobs, step.clone(), Arc::clone(&threads))
+                    };
+                    let mut lane = Lane::new(shared, index, jobs, start, seed);
+                    runtime.spawn(async move { poll_fn(|context| lane.poll(context)).await })
+                }
+            });
         }
-        Self { shared, inboxes, lanes }
+        Self { shared, inboxes, lanes, threads }
     }
 
     /// How many lanes there are. A job belongs into lane `lane_of(job.tag.key, lanes())`.
@@ -98,13 +119,23 @@ where
         for lane in &mut self.lanes {
             join(lane).await;
         }
+        self.end_threads().await;
     }
 
-    /// Ends the lanes at once and waits until their futures are dropped.
+    /// Ends the lanes at once and waits until their futures are dropped. Calls that block cannot be dropped: waits until they are over, or,
+    /// when this call is dropped, leaves them to run to their end, their outcome ignored.
     pub async fn abort(mut self) {
         for lane in &mut self.lanes {
             lane.abort();
             join(lane).await;
+        }
+        self.end_threads().await;
+    }
+
+    async fn end_threads(&self) {
+        if let Some(threads) = &self.threads {
+            threads.close();
+            threads.join().await;
         }
     }
 }
@@ -113,6 +144,9 @@ impl<T, W> Drop for Pool<T, W> {
     fn drop(&mut self) {
         for lane in &self.lanes {
             lane.abort();
+        }
+        if let Some(threads) = &self.threads {
+            threads.close();
         }
     }
 }
@@ -139,4 +173,23 @@ async fn answer<T, W: Work<T>>(work: Arc<W>, jobs: Arc<Jobs<T>>, step: Step) -> 
         Step::Handle => Answer::Handled(work.run(&jobs.items, &jobs.tags).await),
         Step::GiveUp(gave_up) => Answer::GivenUp(work.give_up(&jobs.items[0], &gave_up).await),
     }
+}
+
+/// As [`answer`], with the handler's part on a thread. The thread lets go of the jobs before it tells that it has ended.
+async fn answer_blocking<T, W>(work: Arc<W>, jobs: Arc<Jobs<T>>, step: Step, threads: Arc<Threads>) -> Answer<W::Output>
+where
+    T: Send + Sync + 'static,
+    W: Work<T>,
+{
+    if step != Step::Handle {
+        return answer(work, jobs, step).await;
+    }
+    let call = move || {
+        let blocking = work.as_blocking().expect("work that blocks does so for good");
+        blocking.run_blocking(&jobs.items, &jobs.tags)
+    };
+    Answer::Handled(match threads.run(call).await {
+        Ok(result) => result,
+        Err(error) => Err(HandlerError::unavailable(error)),
+    })
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_worker_pool::{Builder, GroupProtocol, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Record};
+use kafka_worker_pool::{
+    BlockingHandler, Builder, GroupProtocol, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Record,
+};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -277,6 +279,24 @@ impl Recorder {
 
 impl Handler for Recorder {
     async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
+        let seen = self.begin(batch);
+        if !self.inner.work.is_zero() {
+            tokio::time::sleep(self.inner.work).await;
+        }
+        self.end(seen)
+    }
+}
+
+impl BlockingHandler for Recorder {
+    fn handle_blocking(&self, batch: &[Record]) -> Result<(), HandlerError> {
+        let seen = self.begin(batch);
+        std::thread::sleep(self.inner.work);
+        self.end(seen)
+    }
+}
+
+impl Recorder {
+    fn begin(&self, batch: &[Record]) -> Vec<Seen> {
         let seen: Vec<Seen> = batch.iter().map(seen_of).collect();
         for record in &seen {
             let mut running = self.inner.running.lock().unwrap();
@@ -288,9 +308,10 @@ impl Handler for Recorder {
                 );
             }
         }
-        if !self.inner.work.is_zero() {
-            tokio::time::sleep(self.inner.work).await;
-        }
+        seen
+    }
+
+    fn end(&self, seen: Vec<Seen>) -> Result<(), HandlerError> {
         for record in &seen {
             self.inner.running.lock().unwrap().remove(&record.key);
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use worker_pool::{Backoff, BoxError, Finished, GaveUp, HandlerError, Job, Pool, PoolOptions, Tag, Work, lane_of, mix};
+use worker_pool::{
+    Backoff, BlockingWork, BoxError, Finished, GaveUp, HandlerError, Job, Pool, PoolOptions, Tag, Work, lane_of, mix,
+};
 
 /// How a job fails, as often as it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,12 @@ pub struct Rig {
     pub log: Arc<Mutex<Log>>,
     /// Told of every hand-over of ended jobs.
     ended: Arc<Notify>,
+    /// Whether calls run on blocking threads. Then a job that hangs does so for [`HANGS`] and fails after.
+    blocks: bool,
 }
+
+/// How long a job hangs that blocks.
+pub const HANGS: Duration = Duration::from_millis(30);
 
 struct Running<'a> {
     log: &'a Mutex<Log>,
@@ -117,14 +124,13 @@ impl Work<Item> for Rig {
             tokio::time::sleep(work).await;
         }
         match self.strike(items) {
-            None => Ok(items.iter().map(|item| item.number).collect()),
-            Some(Fault::Retry) => Err(HandlerError::retry("told to fail")),
-            Some(Fault::Panic) => panic!("told to panic"),
             Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Reject) => Err(HandlerError::reject("told to reject")),
-            Some(Fault::Unavailable) => Err(HandlerError::unavailable("told to be away")),
-            Some(Fault::Hold) => Err(HandlerError::hold("told to hold")),
+            fault => outcome(items, fault),
         }
+    }
+
+    fn as_blocking(&self) -> Option<&dyn BlockingWork<Item, u64>> {
+        self.blocks.then_some(self)
     }
 
     async fn give_up(&self, _item: &Item, _gave_up: &GaveUp) -> Result<(), BoxError> {
@@ -159,6 +165,30 @@ impl Work<Item> for Rig {
     }
 }
 
+fn outcome(items: &[Item], fault: Option<Fault>) -> Result<Vec<u64>, HandlerError> {
+    match fault {
+        None => Ok(items.iter().map(|item| item.number).collect()),
+        Some(Fault::Retry | Fault::Hang) => Err(HandlerError::retry("told to fail")),
+        Some(Fault::Panic) => panic!("told to panic"),
+        Some(Fault::Reject) => Err(HandlerError::reject("told to reject")),
+        Some(Fault::Unavailable) => Err(HandlerError::unavailable("told to be away")),
+        Some(Fault::Hold) => Err(HandlerError::hold("told to hold")),
+    }
+}
+
+impl BlockingWork<Item, u64> for Rig {
+    fn run_blocking(&self, items: &[Item], tags: &[Tag]) -> Result<Vec<u64>, HandlerError> {
+        assert_eq!(items.len(), tags.len());
+        let _running = self.begin(items);
+        std::thread::sleep(items.iter().map(|item| item.work).max().unwrap_or_default());
+        let fault = self.strike(items);
+        if fault == Some(Fault::Hang) {
+            std::thread::sleep(HANGS);
+        }
+        outcome(items, fault)
+    }
+}
+
 pub struct Bench {
     pub pool: Pool<Item, Rig>,
     pub log: Arc<Mutex<Log>>,
@@ -178,9 +208,18 @@ pub fn options(lanes: usize, workers: usize, max_batch: usize) -> PoolOptions {
 }
 
 pub fn start(options: PoolOptions) -> Bench {
+    start_as(options, false)
+}
+
+/// A pool whose handler blocks. For a clock that is not paused: threads do not hold it back.
+pub fn start_blocking(options: PoolOptions) -> Bench {
+    start_as(options, true)
+}
+
+fn start_as(options: PoolOptions, blocks: bool) -> Bench {
     let log = Arc::new(Mutex::new(Log::default()));
     let ended = Arc::new(Notify::new());
-    let rig = Rig { log: Arc::clone(&log), ended: Arc::clone(&ended) };
+    let rig = Rig { log: Arc::clone(&log), ended: Arc::clone(&ended), blocks };
     let pool = Pool::start(options, Arc::new(rig), &Handle::current());
     Bench { pool, log, ended }
 }
