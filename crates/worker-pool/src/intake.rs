@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::circuit::CircuitState;
 use crate::hash::mix;
@@ -30,8 +31,18 @@ struct Shared<J, R> {
     /// Results made and not yet taken, when there is a stream: a slow collector fills the queue instead of memory.
     uncollected: Option<Arc<Semaphore>>,
     capacity: usize,
-    /// `None` once drained.
+    /// `None` once a drain has begun.
     engine: Mutex<Option<Box<dyn Engine<J>>>>,
+    /// Held by the drain under way: whoever drains meanwhile waits for its end.
+    end: tokio::sync::Mutex<End>,
+}
+
+/// How far the end of an intake has come.
+#[derive(Default)]
+struct End {
+    /// The workers ending; goes on when the drain that began it is dropped.
+    closing: Option<JoinHandle<()>>,
+    report: Option<DrainReport>,
 }
 
 /// The pool without the type of its handler.
@@ -78,7 +89,8 @@ impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, R> {
         let books = Arc::new(Books::new(capacity));
         let work = IntakeWork { handler, books: Arc::clone(&books), route };
         let pool = Pool::start(options.pool(), Arc::new(work), &Handle::current());
-        Self { shared: Arc::new(Shared { books, uncollected, capacity, engine: Mutex::new(Some(Box::new(pool))) }) }
+        let engine: Mutex<Option<Box<dyn Engine<J>>>> = Mutex::new(Some(Box::new(pool)));
+        Self { shared: Arc::new(Shared { books, uncollected, capacity, engine, end: tokio::sync::Mutex::default() }) }
     }
 
     /// Accepts one job, waiting for room. Cancel safe: a call that is dropped has accepted nothing.
@@ -154,25 +166,30 @@ impl<J: Send + Sync + 'static, R: Send + 'static> Intake<J, R> {
     }
 
     /// Closes the intake and waits until every accepted job is over, up to the deadline; what is not over then is dropped, and its
-    /// submitter learns `JobError::Stopped`. The results stream, if any, ends after this. A call that is dropped leaves the workers
-    /// draining without a deadline.
+    /// submitter learns `JobError::Stopped`. The results stream, if any, ends after this. A second call waits for the end of the first and
+    /// tells the same. A call that is dropped leaves the workers draining without a deadline, until the next call gives them one.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         self.shared.books.places.close();
         if let Some(uncollected) = &self.shared.uncollected {
             uncollected.close();
         }
+        let mut end = self.shared.end.lock().await;
+        if let Some(report) = end.report {
+            return report;
+        }
         let engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut undone = 0;
         if let Some(engine) = engine {
             // A task of its own, because a pool that is dropped half-way ends its lanes, and this call may be dropped.
-            let mut closing = tokio::spawn(engine.close());
-            if tokio::time::timeout(deadline, &mut closing).await.is_err() {
-                closing.abort();
-                closing.await.ok();
-            }
-            undone = self.shared.books.close();
+            end.closing = Some(tokio::spawn(engine.close()));
         }
-        DrainReport { done: self.shared.books.done(), undone: undone as u64 }
+        if let Some(closing) = &mut end.closing
+            && tokio::time::timeout(deadline, &mut *closing).await.is_err()
+        {
+            closing.abort();
+            closing.await.ok();
+        }
+        let undone = self.shared.books.close() as u64;
+        *end.report.insert(DrainReport { done: self.shared.books.done(), undone })
     }
 }
 

@@ -165,6 +165,46 @@ async fn what_a_drain_leaves_behind_is_told_to_its_submitter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_drain_waits_for_the_first_and_tells_the_same() {
+    let gate = Arc::new(Semaphore::new(0));
+    let intake = Intake::start(options(1, 10, 1), Doubler { gate: Some(Arc::clone(&gate)), ..Doubler::default() });
+    let tickets = intake.try_submit_many(vec![1, 2, 3]).unwrap();
+    let first = tokio::spawn({
+        let intake = intake.clone();
+        async move { intake.drain(Duration::from_secs(5)).await }
+    });
+    tokio::task::yield_now().await;
+    let mut second = tokio::spawn({
+        let intake = intake.clone();
+        async move { intake.drain(Duration::from_secs(60)).await }
+    });
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut second).await;
+    assert!(waited.is_err(), "the workers have not ended: {waited:?}");
+    gate.add_permits(2);
+    let report = first.await.unwrap();
+    assert_eq!((report.done, report.undone), (2, 1), "the deadline is the first drain's");
+    assert_eq!(second.await.unwrap(), report);
+    assert_eq!(intake.drain(Duration::ZERO).await, report, "and so does one that comes after");
+    drop(tickets);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_was_dropped_is_finished_by_the_next() {
+    let gate = Arc::new(Semaphore::new(0));
+    let intake = Intake::start(options(1, 10, 1), Doubler { gate: Some(Arc::clone(&gate)), ..Doubler::default() });
+    let ticket = intake.try_submit(1).unwrap();
+    let dropped = tokio::time::timeout(Duration::from_secs(1), intake.drain(Duration::from_secs(60))).await;
+    assert!(dropped.is_err());
+    let report = intake.drain(Duration::from_secs(60));
+    tokio::pin!(report);
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut report).await.is_err(), "it waits for the workers");
+    gate.add_permits(1);
+    assert_eq!(ticket.await, Ok(2));
+    let report = report.await;
+    assert_eq!((report.done, report.undone), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn options_of_zero_and_of_the_largest_number_work() {
     for bound in [0, usize::MAX] {
         let mut options = options(4, bound, bound);
