@@ -71,7 +71,21 @@ pub enum StopError {
         /// What was done.
         report: RunReport,
     },
-    /// The pool had ended by itself before.
-    #[error(transparent)]
-    Pool(PoolError),
+    /// The pool had ended by itself before. Nothing is lost: what was not committed will be read again.
+    #[error("{error}")]
+    Pool {
+        /// Why.
+        error: PoolError,
+        /// What was done.
+        report: RunReport,
+    },
+}
+
+impl StopError {
+    /// What was done until then.
+    pub fn report(&self) -> &RunReport {
+        match self {
+            Self::Deadline(report) | Self::Commit { report, .. } | Self::Pool { report, .. } => report,
+        }
+    }
 }

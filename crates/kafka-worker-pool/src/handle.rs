@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::errors::{PoolError, StopError};
 use crate::record::TopicPartition;
-use crate::report::{Held, Phase, RunReport, Status};
+use crate::report::{Ended, Held, Phase, RunReport, Status};
 use crate::shared::{Command, Ending, Shared};
 
 /// A running pool. Dropping it stops the pool in the background, with nobody to hear how it ended: call [`Handle::stop`].
@@ -67,20 +67,31 @@ impl Handle {
             thread.join().ok();
         }
         let counters = &self.shared().counters;
-        let report = RunReport {
+        let mut report = RunReport {
             handled: counters.handled.load(Ordering::Relaxed),
             dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
             retried: counters.retried.load(Ordering::Relaxed),
             undone: counters.undone.load(Ordering::Relaxed),
             assignments: counters.assignments.load(Ordering::Relaxed),
+            ran_for: self.shared().started.elapsed(),
             stop_took: asked.elapsed(),
+            ended: Ended::Stopped,
         };
-        match ended {
-            None => Err(StopError::Pool(PoolError::Invariant("the pool's thread ended without a word".to_owned()))),
-            Some(Ending::Failed(error)) => Err(StopError::Pool(error)),
-            Some(Ending::Stopped { commit_failure: Some(cause) }) => Err(StopError::Commit { cause, report }),
-            Some(Ending::Stopped { .. }) if report.undone > 0 => Err(StopError::Deadline(report)),
-            Some(Ending::Stopped { .. }) => Ok(report),
+        let wordless = || Ending::Failed(PoolError::Invariant("the pool's thread ended without a word".to_owned()));
+        match ended.unwrap_or_else(wordless) {
+            Ending::Failed(error) => {
+                report.ended = Ended::Failed;
+                Err(StopError::Pool { error, report })
+            }
+            Ending::Stopped { commit_failure: Some(cause) } => {
+                report.ended = Ended::Uncommitted;
+                Err(StopError::Commit { cause, report })
+            }
+            Ending::Stopped { .. } if report.undone > 0 => {
+                report.ended = Ended::AtDeadline;
+                Err(StopError::Deadline(report))
+            }
+            Ending::Stopped { .. } => Ok(report),
         }
     }
 

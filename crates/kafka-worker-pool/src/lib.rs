@@ -51,6 +51,7 @@ mod run;
 mod shared;
 mod start;
 mod subscription;
+mod trace;
 mod typed;
 mod work;
 
@@ -66,6 +67,7 @@ pub use letters::{DeadLetter, DeadLetterSink};
 pub use options::{Backoff, GroupProtocol, OnTimeout, Options, Order, Start};
 pub use positions::{EARLIEST, PositionStore};
 pub use record::{Headers, Record, TopicPartition};
-pub use report::{CircuitState, Held, Phase, RunReport, Status};
+pub use report::{CircuitState, Ended, Held, Phase, RunReport, Status};
+pub use trace::TraceParent;
 pub use typed::{Decode, Message, Typed, TypedHandler, decode};
 pub use worker_pool::{Hold, OrFail, Reject, Retry, Unavailable};

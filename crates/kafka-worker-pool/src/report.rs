@@ -1,5 +1,6 @@
 //! What a pool says of itself: a status while it runs, for readiness, and a report when it has ended.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::record::TopicPartition;
@@ -90,6 +91,73 @@ pub struct RunReport {
     pub undone: u64,
     /// Assignments taken.
     pub assignments: u64,
+    /// From the start to the end.
+    pub ran_for: Duration,
     /// From the call to stop to the end.
     pub stop_took: Duration,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+/// Why a pool ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It was asked to; everything in hand was done and committed.
+    #[default]
+    Stopped,
+    /// It was asked to, and some records in hand were not done by the drain deadline.
+    AtDeadline,
+    /// It was asked to, and the last commit did not go through.
+    Uncommitted,
+    /// By itself: the client failed for good, or a rule of the pool was broken.
+    Failed,
+}
+
+impl fmt::Display for RunReport {
+    /// One sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |number: u64, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+        let reason = match self.ended {
+            Ended::Stopped => "stopped cleanly",
+            Ended::AtDeadline => "stopped at its drain deadline",
+            Ended::Uncommitted => "stopped without its last commit",
+            Ended::Failed => "ended by itself",
+        };
+        write!(
+            f,
+            "{reason} after {:.1} s (the stop took {:.1} s) and {}: {} done, of them {}; {}; {} left undone",
+            self.ran_for.as_secs_f64(),
+            self.stop_took.as_secs_f64(),
+            count(self.assignments, "assignment", "assignments"),
+            count(self.handled, "record", "records"),
+            count(self.dead_lettered, "dead letter", "dead letters"),
+            count(self.retried, "retry", "retries"),
+            self.undone,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_sentence() {
+        let report = RunReport {
+            handled: 1_200,
+            dead_lettered: 1,
+            retried: 14,
+            undone: 3,
+            assignments: 2,
+            ran_for: Duration::from_millis(61_240),
+            stop_took: Duration::from_millis(300),
+            ended: Ended::AtDeadline,
+        };
+        assert_eq!(
+            report.to_string(),
+            "stopped at its drain deadline after 61.2 s (the stop took 0.3 s) and 2 assignments: \
+             1200 records done, of them 1 dead letter; 14 retries; 3 left undone"
+        );
+    }
 }

@@ -106,6 +106,7 @@ pub(crate) struct Counters {
 pub(crate) struct Shared {
     board: Mutex<Board>,
     pub(crate) counters: Counters,
+    pub(crate) started: Instant,
     pub(crate) is_paused: AtomicBool,
     pub(crate) stop_asked: AtomicBool,
     commands: Sender<Command>,
@@ -124,6 +125,7 @@ impl Shared {
         Self {
             board: Mutex::default(),
             counters,
+            started: Instant::now(),
             is_paused: AtomicBool::new(false),
             stop_asked: AtomicBool::new(false),
             commands,

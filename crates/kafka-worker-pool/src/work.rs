@@ -11,6 +11,7 @@ use worker_pool::{BlockingWork, Finished, GaveUp, HandlerError, Tag, Work};
 use crate::handler::{BoxError, Handler};
 use crate::letters::{DeadLetter, DeadLetterSink};
 use crate::record::Record;
+use crate::trace::batch_span;
 
 /// What lanes tell the data thread. The channel is bounded by the records in flight.
 #[derive(Debug)]
@@ -94,17 +95,7 @@ impl<H: Handler> BlockingWork<Record, ()> for KafkaWork<H> {
 
 impl<H> KafkaWork<H> {
     fn span(&self, items: &[Record], tags: &[Tag]) -> tracing::Span {
-        let first = &items[0];
-        tracing::info_span!(
-            "batch",
-            group = &*self.group,
-            records = items.len(),
-            topic = &*first.topic,
-            partition = first.partition,
-            offset = first.offset,
-            attempt = tags[0].attempts + 1,
-            traceparent = first.headers.get("traceparent").and_then(|trace| std::str::from_utf8(trace).ok()),
-        )
+        batch_span(&self.group, items, tags[0].attempts + 1)
     }
 
     fn tell(&self, news: News) {

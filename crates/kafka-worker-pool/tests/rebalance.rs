@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kafka_worker_pool::{GroupProtocol, PoolError, StopError};
+use kafka_worker_pool::{Ended, GroupProtocol, PoolError, StopError};
 use rdkafka::types::RDKafkaRespErr;
 
 use common::{Broker, Recorder, assert_all_and_in_order, assert_once_and_in_order, eventually, ready};
@@ -84,7 +84,7 @@ async fn a_fatal_error_ends_the_pool_on_the_embedded_broker() {
     broker.embedded.as_ref().unwrap().push_request_errors(HEARTBEAT, &fenced);
     let ended = tokio::time::timeout(Duration::from_secs(20), pool.finished()).await.unwrap();
     assert!(matches!(&ended, Err(PoolError::Client(_))), "{ended:?}");
-    assert!(matches!(pool.stop().await, Err(StopError::Pool(_))));
+    assert!(matches!(pool.stop().await, Err(StopError::Pool { report, .. }) if report.ended == Ended::Failed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Broker, Recorder, assert_once_and_in_order, eventually, ready};
-use kafka_worker_pool::{Handler, HandlerError, Record, StopError};
+use kafka_worker_pool::{Ended, Handler, HandlerError, Record, StopError};
 use tokio::sync::Semaphore;
 
 on_all_brokers!(
@@ -144,7 +144,7 @@ async fn a_stop_at_its_deadline_says_so_and_loses_nothing(broker: Broker) {
     let pool = broker.pool(&topic).options(options).handler(handler).start().unwrap();
     recorder.until(97).await;
     let Err(StopError::Deadline(report)) = pool.stop().await else { panic!("a record was not done") };
-    assert_eq!(report.undone, 3, "50, 70 and 90 have one key");
+    assert_eq!((report.undone, report.ended), (3, Ended::AtDeadline), "50, 70 and 90 have one key");
     let next = Recorder::that_succeeds();
     let pool = broker.pool(&topic).handler(next.clone()).start().unwrap();
     eventually("what was not done is read again", || {

@@ -154,6 +154,6 @@ async fn run<E: Effects>(handle: Handle, gate: Gate<E>, look: Look, stop: Cancel
     }
     look.consumer.set_down("stopping");
     let report = handle.stop().await.context("the consumer did not stop cleanly")?;
-    tracing::info!(group = look.group, ?report, "consumer stopped");
+    tracing::info!(group = look.group, %report, "consumer stopped");
     Ok(())
 }
