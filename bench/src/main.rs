@@ -2,9 +2,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its standard streams")]
 
 mod arms;
+mod correct;
 mod host;
 mod peers;
 mod pool;
+mod ready;
 mod statistics;
 
 use std::process::ExitCode;
@@ -13,7 +15,9 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use arms::{ArmOptions, Lanes, LoadOptions, Reading};
+use correct::CorrectOptions;
 use pool::PoolOptions;
+use ready::ReadyOptions;
 
 /// The benchmarks of the worker pool. `cargo xtask bench` builds and runs all of it; the arms run alone for a profiler.
 #[derive(Parser)]
@@ -27,6 +31,10 @@ struct Cli {
 enum Command {
     /// Measures the arms beside each other.
     Pool(PoolOptions),
+    /// Counts what the arms lose, double and disorder when something goes wrong.
+    Correct(CorrectOptions),
+    /// The cost of the engine alone, with records ready in memory.
+    Ready(ReadyOptions),
     /// Creates a topic and fills it.
     Load(LoadOptions),
     /// Arm: kafka-worker-pool.
@@ -49,6 +57,11 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Pool(options) => {
             pool::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Correct(options) => correct::run(&options),
+        Command::Ready(options) => {
+            ready::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Load(options) => {

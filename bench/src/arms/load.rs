@@ -16,8 +16,7 @@ use rdkafka::{
 };
 use tokio::runtime;
 
-use super::payload::{Keys, Payload};
-use super::wall_ns;
+use super::payload::Payloads;
 
 const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the producer waits when its queue is full.
@@ -59,15 +58,14 @@ pub(crate) fn load(options: &LoadOptions) -> Result<()> {
         .set("batch.size", "262144");
     let producer: ThreadedProducer<DefaultProducerContext> = config.create().context("cannot make a producer")?;
     let start = Instant::now();
-    let mut keys = Keys::new();
+    let mut payloads = Payloads::new();
     for id in 0..options.records {
         if let Some(rate) = options.rate {
             let due = Duration::from_nanos(id * 1_000_000_000 / u64::from(rate));
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
-        let (key, sequence, seed) = keys.next();
-        let value = Payload { id, produced_ns: wall_ns(), sequence, key }.write(seed);
-        send(&producer, &options.topic, &format!("key-{key:05}"), &value)?;
+        let (key, value) = payloads.next(id);
+        send(&producer, &options.topic, &key, &value)?;
     }
     producer.flush(FLUSH_DEADLINE).context("not everything was acknowledged")
 }

@@ -18,7 +18,7 @@ use clap::Args;
 pub(crate) use load::{LoadOptions, load};
 pub(crate) use meter::Reading;
 pub(crate) use naive::Lanes;
-pub(crate) use payload::xorshift;
+pub(crate) use payload::{Payloads, xorshift};
 pub(crate) use workload::Workload;
 
 use meter::{Meter, wall_ns};

@@ -1,5 +1,7 @@
 //! The record of the benchmarks: 200 bytes whose first 28 say which record it is, when it was produced and where it stands within its key.
 
+use super::wall_ns;
+
 /// Bytes of a value.
 pub(crate) const VALUE_BYTES: usize = 200;
 /// How many keys the records of a load share.
@@ -28,7 +30,7 @@ impl Payload {
         Some(Self { id: number(0)?, produced_ns: number(8)?, sequence: number(16)?, key: u64::from(key) })
     }
 
-    /// The value: the header, then noise grown from `seed`, so that no codec and no cache finds it easy.
+    /// The value: the header, then noise grown from `seed`.
     pub(crate) fn write(&self, seed: u64) -> [u8; VALUE_BYTES] {
         let mut value = [0; VALUE_BYTES];
         value[0..8].copy_from_slice(&self.id.to_le_bytes());
@@ -56,26 +58,27 @@ pub(crate) fn xorshift(seed: u64, rounds: u32) -> u64 {
     state
 }
 
-/// The key numbers of a load, always the same: the peers and we read one topic, and a second load has the same keys.
+/// The records of a load, always the same: the peers and we read one topic, and a second load has the same keys in the same order.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct Payloads {
     state: u64,
     sequences: Vec<u64>,
 }
 
-impl Keys {
+impl Payloads {
     pub(crate) fn new() -> Self {
         let keys = usize::try_from(KEYS).expect("ten thousand fits");
         Self { state: 88_172_645_463_325_252, sequences: vec![0; keys] }
     }
 
-    /// Key and sequence within the key of the next record, and a seed for its noise.
-    pub(crate) fn next(&mut self) -> (u64, u64, u64) {
+    /// Key and value of the next record, produced now.
+    pub(crate) fn next(&mut self, id: u64) -> (String, [u8; VALUE_BYTES]) {
         self.state = xorshift(self.state, 1);
         let key = (self.state >> 11) % KEYS;
         let sequence = &mut self.sequences[usize::try_from(key).expect("a key number fits")];
+        let payload = Payload { id, produced_ns: wall_ns(), sequence: *sequence, key };
         *sequence += 1;
-        (key, *sequence - 1, self.state)
+        (format!("key-{key:05}"), payload.write(self.state))
     }
 }
 
@@ -92,12 +95,14 @@ mod tests {
 
     #[test]
     fn sequences_count_within_each_key_without_gaps() {
-        let mut keys = Keys::new();
+        let mut payloads = Payloads::new();
         let mut seen = std::collections::BTreeMap::new();
-        for _ in 0..50_000 {
-            let (key, sequence, _) = keys.next();
-            let next = seen.entry(key).or_insert(0);
-            assert_eq!(sequence, *next);
+        for id in 0..50_000 {
+            let (key, value) = payloads.next(id);
+            let payload = Payload::read(&value).expect("a value of ours");
+            assert_eq!((key, payload.id), (format!("key-{:05}", payload.key), id));
+            let next = seen.entry(payload.key).or_insert(0);
+            assert_eq!(payload.sequence, *next);
             *next += 1;
         }
         assert!(seen.len() > 9_500, "nearly all keys are met: {}", seen.len());

@@ -20,12 +20,14 @@ use crate::{
     host::Host,
     peers::{Peers, Wanted},
 };
-use arm::Arm;
 use plan::{Turn, turns};
 use results::Results;
-use run::{Stage, unique};
+use run::Stage;
 
+pub(crate) use arm::{Arm, Launch};
 pub(crate) use options::PoolOptions;
+pub(crate) use run::unique;
+pub(crate) use table::aligned;
 
 /// What one step of the workload cpu20us shall take.
 const SPIN: Duration = Duration::from_micros(20);
@@ -138,6 +140,7 @@ fn spin() -> u32 {
     u32::try_from(u128::from(STEPS) * SPIN.as_nanos() / fastest).unwrap_or(STEPS)
 }
 
-fn kafka_version(kafka: &Kafka) -> String {
+/// Which Kafka the figures belong to.
+pub(crate) fn kafka_version(kafka: &Kafka) -> String {
     if kafka.is_ours() { format!("Kafka {}", testkit::kafka::VERSION) } else { format!("given: {}", kafka.brokers()) }
 }

@@ -106,7 +106,7 @@ impl Stage {
 
     /// In a process of its own, so that its CPU time is not the arm's.
     fn load(&self, topic: &str, records: u64, rate: Option<u32>) -> Result<()> {
-        let mut command = own("load")?;
+        let mut command = own("load");
         command.args(["--brokers", self.kafka.brokers(), "--topic", topic, "--records", &records.to_string()]);
         if let Some(rate) = rate {
             command.args(["--rate", &rate.to_string()]);

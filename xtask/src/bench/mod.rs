@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds the benchmarks in release and hands its command line on to them. One file per subcommand.
 
+mod correct;
 mod pool;
 
 use std::process::{Command as Process, ExitCode};
@@ -14,11 +15,14 @@ use crate::test::build;
 pub(crate) enum Command {
     /// The worker pool beside a raw client loop, the code one would write by hand, go-queue kq and Parallel Consumer.
     Pool(pool::Options),
+    /// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
+    Correct(correct::Options),
 }
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Pool(options) => program("pool", &options.arguments()),
+        Command::Pool(options) => program(if options.ready { "ready" } else { "pool" }, &options.arguments()),
+        Command::Correct(options) => program("correct", &options.arguments()),
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// One line of JSON as the last of stdout, instead of tables.
     #[arg(long)]
     json: bool,
+    /// Only the cost of the engine per record, with records ready in memory: no broker, no peers.
+    #[arg(long, conflicts_with_all = ["quick", "only", "arms", "concurrency", "page"])]
+    pub(super) ready: bool,
     /// Rounds of each figure.
     #[arg(long)]
     rounds: Option<usize>,

@@ -1,0 +1,41 @@
+//! The command line of `cargo xtask bench correct`. The program `bench` has the same; this copy is what answers `--help` at once.
+
+use clap::Args;
+
+/// Which arms, which faults. With nothing given: all, once, which takes about half an hour.
+///
+/// Each trial gives 50,000 records to an arm (16 handlers at once, 0 to 4 ms each, 1.5 s for one record in 500), lets something go
+/// wrong in the middle, restarts it and waits until every record has arrived or none comes any more. Every attempt is written to a log by
+/// the handler itself. Fails when kafka-worker-pool loses or disorders a record, doubles one without a kill, or doubles as many as
+/// Parallel Consumer KEY with one.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// One line of JSON as the last of stdout, instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Only these arms: ours, naive, naive-keyed, kq, parallel-consumer-key, parallel-consumer-unordered.
+    #[arg(long, value_delimiter = ',', value_name = "ARM")]
+    arms: Vec<String>,
+    /// Only these faults: kill, terminate, join, panic, error.
+    #[arg(long, value_delimiter = ',', value_name = "FAULT")]
+    faults: Vec<String>,
+    /// Trials of each arm and fault.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+}
+
+impl Options {
+    /// The same for the program `bench`.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--rounds".to_owned(), self.rounds.to_string()];
+        if self.json {
+            arguments.push("--json".to_owned());
+        }
+        for (flag, values) in [("--arms", &self.arms), ("--faults", &self.faults)] {
+            if !values.is_empty() {
+                arguments.extend([flag.to_owned(), values.join(",")]);
+            }
+        }
+        arguments
+    }
+}
