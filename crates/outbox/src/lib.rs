@@ -3,6 +3,7 @@
 
 pub mod db;
 mod event;
+mod facts;
 mod gate;
 pub mod ops;
 mod relay;
@@ -15,5 +16,5 @@ pub use gate::{EffectError, Effects, Gate, GateOptions, GateReport, InboundEvent
 pub mod decision {
     pub use crate::gate::{Decision, Epoch, Kind, Repeated, Stream, repeated};
 }
-pub use relay::{Relay, RelayError, RelayHandle, RelayOptions, RelayStatus};
+pub use relay::{Relay, RelayError, RelayHandle, RelayOptions, RelayStatus, TakeoverError};
 pub use schema::{ColumnTypes, migrate, migrations, pending_migrations};

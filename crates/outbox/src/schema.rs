@@ -53,7 +53,7 @@ impl ColumnTypes {
 /// Our migrations; [`migrate`] puts them before a service's own.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Tables)]
+    vec![Box::new(Tables), Box::new(Facts)]
 }
 
 /// Brings the database up to date: our tables, then the service's, in one transaction under a lock, so that any number of processes may
@@ -165,6 +165,29 @@ impl MigrationTrait for Tables {
 
     async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration("the outbox tables hold accepted events and are never dropped by a migration".to_owned()))
+    }
+}
+
+struct Facts;
+
+impl MigrationName for Facts {
+    fn name(&self) -> &'static str {
+        "m20260102_outbox_0002_facts"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Facts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let sql = "CREATE TABLE outbox_fact (name text PRIMARY KEY, value text NOT NULL)";
+        manager.get_connection().execute_unprepared(sql).await?;
+        Ok(())
+    }
+
+    async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
+        Err(DbErr::Migration(
+            "the facts say what the outbox's events are worth and are never dropped by a migration".to_owned(),
+        ))
     }
 }
 

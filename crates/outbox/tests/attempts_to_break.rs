@@ -26,7 +26,7 @@ on_both! {
     a_partition_without_a_position_starts_from_the_earliest_record
     a_foreign_start_that_had_its_effect_leaves_no_letter
     a_discard_without_a_number_leaves_a_letter_that_blocks_one
-    what_an_embedded_broker_forgot_shows_until_another_one_was_read
+    what_an_embedded_broker_forgot_is_sent_to_the_one_that_takes_its_place
 }
 
 fn letter_id(stream: &str, seq: i64) -> String {
@@ -140,13 +140,16 @@ async fn a_discard_without_a_number_leaves_a_letter_that_blocks_one(db: Database
 }
 
 /// From `ctms dev` to `ctms dev --kafka` on the same data: what was accepted and not applied is only in the outbox.
-async fn what_an_embedded_broker_forgot_shows_until_another_one_was_read(db: Database) {
-    let (gate, _) = gate(&db);
-    assert!(ops::read_only_embedded(&db).await.unwrap(), "it may have been killed before its first position");
-    gate.save(&[(TopicPartition::new(TOPIC, 0), 7), (TopicPartition::new(TOPIC, 1), 9)]).await.unwrap();
-    assert!(ops::read_only_embedded(&db).await.unwrap());
-    db::exec(db.writer(), "UPDATE kafka_pos SET cluster_id = 'a-real-one' WHERE partition = 1", []).await.unwrap();
-    assert!(!ops::read_only_embedded(&db).await.unwrap());
+async fn what_an_embedded_broker_forgot_is_sent_to_the_one_that_takes_its_place(db: Database) {
+    let all = || std::slice::from_ref(&db);
+    append_all(&db, vec![event("P", 1).new_event()]).await;
+    db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [db::now().into()]).await.unwrap();
+    let nothing = ops::leave_embedded(&db, all()).await.unwrap();
+    assert_eq!(nothing, None, "a broker that remembers has it, whether or not anyone has read it yet");
+    ops::embedded_restart(&db, all()).await.unwrap();
+    db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [db::now().into()]).await.unwrap();
+    assert_eq!(ops::leave_embedded(&db, all()).await.unwrap().map(|restart| restart.events), Some(1));
+    assert_eq!(ops::leave_embedded(&db, all()).await.unwrap(), None, "once");
 }
 
 /// A server that is there and says nothing: every wait for it ends.

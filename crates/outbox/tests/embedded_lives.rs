@@ -48,7 +48,10 @@ impl Life {
         let topics = topics.map(|topic| (topic, 1)).chain([(TOPIC.to_owned(), 3)]).collect();
         let broker = EmbeddedBroker::start(&EmbeddedOptions { topics, ..EmbeddedOptions::default() }).unwrap();
         ops::embedded_restart(&databases[0], &databases[1..]).await.unwrap();
-        let relays = databases.iter().map(|db| Running::start(db, options(&broker))).collect();
+        // All lives are in one process, so that a killed relay is known to be dead only by its lease.
+        let mut options = options(&broker);
+        options.lease = Duration::from_millis(500);
+        let relays = databases.iter().map(|db| Running::start(db, options.clone())).collect();
         let consumers = databases.split_off(1);
         let pools = consumers.iter().zip(GROUPS).map(|(db, group)| pool(&broker, db, group)).collect();
         Self { producer: databases.remove(0), consumers, broker, relays, pools }

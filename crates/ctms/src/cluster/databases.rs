@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use ::outbox::db::{self, Database};
+use ::outbox::{
+    TakeoverError,
+    db::{self, Database},
+};
 use anyhow::Context as _;
 
 /// In the order of the flow; also the names of the databases.
@@ -41,6 +44,9 @@ impl Databases {
 
     /// Sets everything free for publishing again that a consumer has not applied, where the broker has forgotten it: the embedded one
     /// always, another one when the embedded one was used before it.
+    ///
+    /// # Errors
+    /// Another process works on these databases, or the database's.
     pub(super) async fn publish_again(&self, broker_is_embedded: bool) -> anyhow::Result<()> {
         let migrations = [
             project_srv::migrations as fn() -> _,
@@ -56,19 +62,21 @@ impl Databases {
                 .with_context(|| format!("cannot migrate {}", database.shown()))?;
             databases.push(database);
         }
-        let mut forgotten = broker_is_embedded;
-        for consumer in &databases[1..] {
-            forgotten = forgotten || ::outbox::ops::read_only_embedded(consumer).await?;
-        }
-        if forgotten {
-            ::outbox::ops::embedded_restart(&databases[0], &databases[1..])
-                .await
-                .context("cannot set events free for publishing again")?;
-        }
+        let (producer, consumers) = (&databases[0], &databases[1..]);
+        let done = if broker_is_embedded {
+            ::outbox::ops::embedded_restart(producer, consumers).await.map(drop)
+        } else {
+            ::outbox::ops::leave_embedded(producer, consumers).await.map(drop)
+        };
         for database in databases {
             database.close().await;
         }
-        Ok(())
+        done.map_err(|error| match error {
+            TakeoverError::RelayRuns { .. } => anyhow::anyhow!(
+                "{error}; an embedded broker and what follows one need the databases for themselves: stop that process, or name others with --data or --database"
+            ),
+            other => anyhow::Error::new(other).context("cannot set events free for publishing again"),
+        })
     }
 }
 

@@ -1,9 +1,13 @@
 //! The embedded broker forgets on exit: what its consumers have not applied is sent again, and they read from the beginning. Only for
-//! whoever owns all the databases and starts the broker anew; nothing of these services may run meanwhile.
+//! whoever owns all the databases and starts the broker anew. No relay may work meanwhile: one that does is left alone, and the restart refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::db::{self, Database, DbErr, Tx};
+use crate::{
+    db::{self, Database, DbErr, Tx},
+    facts,
+    relay::{Standstill, TakeoverError},
+};
 
 /// What [`embedded_restart`] set to be sent again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,31 +21,71 @@ pub struct EmbeddedRestart {
 /// The lowest number that every consumer has applied, by stream and epoch.
 type Lowest = HashMap<(String, i64), i64>;
 
-/// Prepares the databases for a broker without a memory. Safe to repeat, and to stop half-way.
-///
-/// # Errors
-/// The database's.
-pub async fn embedded_restart(producer: &Database, consumers: &[Database]) -> Result<EmbeddedRestart, DbErr> {
-    let mut positions = Vec::with_capacity(consumers.len());
-    let mut letters = 0;
-    for consumer in consumers {
-        positions.push(applied(consumer).await?);
-        letters += consumer.transaction(|tx| Box::pin(forget_broker(tx))).await?;
-    }
-    let lowest = lowest_of(&positions);
-    let events = producer.transaction(move |tx| Box::pin(async move { send_again_above(tx, &lowest).await })).await?;
-    producer.wake_relay();
-    Ok(EmbeddedRestart { events, letters })
+/// What the broker that takes over is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Forgets,
+    Remembers,
 }
 
-/// Whether all positions of this consumer were reached on a broker without a memory: what that broker was told and the consumer has not
-/// applied is nowhere but in the producer's outbox, also when another broker takes its place.
+/// Prepares the databases for a broker without a memory, and notes in the producer's that it has none. Safe to repeat, and to stop half-way.
 ///
 /// # Errors
-/// The database's.
-pub async fn read_only_embedded(consumer: &Database) -> Result<bool, DbErr> {
-    let sql = "SELECT 1 FROM kafka_pos WHERE cluster_id IS NOT NULL LIMIT 1";
-    Ok(db::query_one(consumer.reader(), sql, []).await?.is_none())
+/// A relay works on one of the databases, or the database's.
+pub async fn embedded_restart(producer: &Database, consumers: &[Database]) -> Result<EmbeddedRestart, TakeoverError> {
+    restart(producer, consumers, Next::Forgets).await
+}
+
+/// Prepares the databases for a broker that remembers, if the one before it did not: what that one was told and a consumer has not applied
+/// is nowhere but in the producer's outbox. None where nothing was to be done. Safe to repeat, and to stop half-way.
+///
+/// # Errors
+/// A relay works on one of the databases that such a broker served, or the database's.
+pub async fn leave_embedded(
+    producer: &Database,
+    consumers: &[Database],
+) -> Result<Option<EmbeddedRestart>, TakeoverError> {
+    if facts::get(producer.reader(), facts::BROKER_FORGETS).await?.is_none() {
+        return Ok(None);
+    }
+    restart(producer, consumers, Next::Remembers).await.map(Some)
+}
+
+async fn restart(producer: &Database, consumers: &[Database], next: Next) -> Result<EmbeddedRestart, TakeoverError> {
+    // By address: one database may play several parts.
+    let mut still: BTreeMap<&str, Standstill> = BTreeMap::new();
+    let done = async {
+        for database in std::iter::once(producer).chain(consumers) {
+            if !still.contains_key(database.shown()) {
+                still.insert(database.shown(), Standstill::of(database).await?);
+            }
+        }
+        let mut positions = Vec::with_capacity(consumers.len());
+        let mut letters = 0;
+        for consumer in consumers {
+            positions.push(applied(consumer).await?);
+            letters += still[consumer.shown()].transaction(|tx| Box::pin(forget_broker(tx))).await?;
+        }
+        let lowest = lowest_of(&positions);
+        let taken_over =
+            still[producer.shown()].transaction(move |tx| Box::pin(async move { take_over(tx, &lowest, next).await }));
+        Ok(EmbeddedRestart { events: taken_over.await?, letters })
+    }
+    .await;
+    for standstill in still.into_values() {
+        standstill.end().await;
+    }
+    producer.wake_relay();
+    done
+}
+
+/// The producer's part, in one transaction: whoever stops before it finds everything still to be done.
+async fn take_over(tx: &Tx, lowest: &Lowest, next: Next) -> Result<u64, DbErr> {
+    match next {
+        Next::Forgets => facts::set(tx, facts::BROKER_FORGETS, "yes").await?,
+        Next::Remembers => facts::clear(tx, facts::BROKER_FORGETS).await?,
+    }
+    send_again_above(tx, lowest).await
 }
 
 /// What one consumer has applied. Of several sources of a stream the lowest counts: sending too much again is harmless.
@@ -66,14 +110,12 @@ fn lowest_of(consumers: &[Lowest]) -> Lowest {
 
 async fn forget_broker(tx: &Tx) -> Result<u64, DbErr> {
     db::exec(tx, "DELETE FROM kafka_pos", []).await?;
-    db::exec(tx, "DELETE FROM relay_lease", []).await?;
     let sql = "UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL AND stream_id IN
                    (SELECT 'letter/' || letter_id FROM dead_letter WHERE state IN ('open', 'quarantined'))";
     db::exec(tx, sql, []).await
 }
 
 async fn send_again_above(tx: &Tx, lowest: &Lowest) -> Result<u64, DbErr> {
-    db::exec(tx, "DELETE FROM relay_lease", []).await?;
     let sql = "SELECT stream_id, stream_epoch, max(stream_seq) AS published FROM outbox
                WHERE published_at IS NOT NULL AND stream_id NOT LIKE '%/%' GROUP BY stream_id, stream_epoch";
     let mut events = 0;

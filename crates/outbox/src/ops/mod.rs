@@ -5,6 +5,6 @@ mod embedded;
 mod looks;
 mod mends;
 
-pub use embedded::{EmbeddedRestart, embedded_restart, read_only_embedded};
+pub use embedded::{EmbeddedRestart, embedded_restart, leave_embedded};
 pub use looks::{FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, open_letters, unpublished};
 pub use mends::{Refill, Republish, new_epoch, republish, retry_failed};

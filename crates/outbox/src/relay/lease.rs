@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{options::RelayOptions, within};
-use crate::db::{self, Database, DbErr, Kind};
+use crate::db::{self, Database, DbErr, Kind, Tx};
 
 /// A lease we hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lease {
     shard: String,
     owner: String,
@@ -58,6 +58,12 @@ impl Lease {
         Ok(kept)
     }
 
+    /// Keeps everyone else from it until the transaction ends; false when another relay has it.
+    pub(super) async fn hold(&self, tx: &Tx) -> Result<bool, DbErr> {
+        let sql = "UPDATE relay_lease SET epoch = epoch WHERE shard = $1 AND owner = $2 AND epoch = $3";
+        Ok(db::exec(tx, sql, [self.shard.clone().into(), self.owner.clone().into(), self.epoch.into()]).await? == 1)
+    }
+
     /// Lets another relay have it at once.
     pub(super) async fn release(self, db: &Database) {
         if let Err(error) = within(self.term, self.set_expiry(db, Duration::ZERO)).await {
@@ -79,6 +85,37 @@ impl Lease {
             "EXISTS (SELECT 1 FROM relay_lease WHERE shard = ${first} AND owner = ${owner} AND epoch = ${epoch})"
         );
         (sql, [self.shard.clone().into(), self.owner.clone().into(), self.epoch.into()])
+    }
+}
+
+/// Who has a lease, and until when if it is not renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) owner: String,
+    epoch: i64,
+    expires_at: OffsetDateTime,
+}
+
+impl Holder {
+    pub(super) async fn of(db: &Database, shard: &str) -> Result<Option<Self>, DbErr> {
+        let sql = "SELECT owner, epoch, expires_at FROM relay_lease WHERE shard = $1";
+        let row = db::query_one(db.writer(), sql, [shard.into()]).await?;
+        row.map(|row| {
+            Ok(Self {
+                owner: row.try_get("", "owner")?,
+                epoch: row.try_get("", "epoch")?,
+                expires_at: row.try_get("", "expires_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Ends the lease of an owner that is known to be dead.
+    pub(super) async fn bury(&self, db: &Database, shard: &str) -> Result<(), DbErr> {
+        let sql = "UPDATE relay_lease SET expires_at = $1 WHERE shard = $2 AND owner = $3 AND epoch = $4";
+        let values = [clock(db).await?.into(), shard.into(), self.owner.clone().into(), self.epoch.into()];
+        db::exec(db.writer(), sql, values).await?;
+        Ok(())
     }
 }
 

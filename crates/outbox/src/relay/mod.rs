@@ -4,9 +4,11 @@
 mod lead;
 mod lease;
 mod options;
+mod owner;
 mod rows;
 mod sender;
 mod status;
+mod takeover;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use options::RelayOptions;
 pub use status::{RelayHandle, RelayStatus};
+pub(crate) use takeover::Standstill;
+pub use takeover::TakeoverError;
 
 use crate::db::{self, Database, DbErr};
 use lease::Lease;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 /// How a relay works.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -41,7 +39,7 @@ impl RelayOptions {
             lease: Duration::from_secs(5),
             grace: Duration::from_secs(5),
             shard: "outbox".to_owned(),
-            owner: format!("{}/{}", std::process::id(), Uuid::new_v4()),
+            owner: super::owner::new(),
         }
     }
 }
