@@ -101,7 +101,12 @@ async fn perform(database: &Database, command: OutboxCommand, json: bool) -> any
         }
         OutboxCommand::NewEpoch { .. } => {
             let (streams, epoch) = ops::new_epoch(database, "project").await?;
-            (streams, format!("{streams} projects number their events anew in epoch {epoch}; start project-srv now"))
+            (
+                streams,
+                format!(
+                    "{streams} projects number their events anew in epoch {epoch}, and new ones begin in it; start project-srv now"
+                ),
+            )
         }
     };
     if json {

@@ -4,6 +4,8 @@ use crate::db::{self, ConnectionTrait, DbErr, Tx};
 
 /// The broker that the outbox was last published to forgets when it ends. Absent: it does not.
 pub(crate) const BROKER_FORGETS: &str = "broker_forgets";
+/// The latest epoch that a restore of this database began.
+pub(crate) const EPOCH: &str = "epoch";
 
 /// The value of a fact, if it is known.
 pub(crate) async fn get<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<String>, DbErr> {

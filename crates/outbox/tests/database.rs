@@ -229,6 +229,9 @@ async fn a_new_epoch_restarts_the_numbers(db: Database) {
         (rows[at].try_get::<i64>("", "stream_epoch").unwrap(), rows[at].try_get::<i64>("", "event_seq").unwrap())
     };
     assert_eq!((read(0), read(1)), ((epoch, 0), (10_000_000_000, 0)), "always a later one");
+    assert_eq!(ops::begun_epoch(db.reader()).await.unwrap(), epoch);
+    let (_, second) = ops::new_epoch(&db, "project").await.unwrap();
+    assert!(second > epoch, "two restores within a second are two epochs");
 }
 
 /// One database plays all parts: what is in its outbox is what its gate reads.

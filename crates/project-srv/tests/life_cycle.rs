@@ -11,6 +11,7 @@ use tonic_types::StatusExt as _;
 
 on_both_databases!(
     a_project_created_after_a_restore_numbers_its_events_in_the_new_epoch,
+    a_restore_that_left_no_project_begins_the_new_epoch_too,
     a_study_goes_through_its_whole_life,
     a_start_lists_every_open_item,
     every_wrong_field_is_named_at_once,
@@ -219,6 +220,20 @@ async fn a_project_created_after_a_restore_numbers_its_events_in_the_new_epoch(d
     let mut client = service.client.clone();
     client.create_project(new_project("P-2")).await.unwrap();
     let row = outbox::db::query_one(db.reader(), "SELECT stream_epoch FROM outbox WHERE stream_id = 'P-2'", []).await;
+    assert_eq!(row.unwrap().unwrap().try_get::<i64>("", "stream_epoch").unwrap(), epoch);
+    service.stop().await;
+}
+
+/// The backup is from before the first project: nothing is left that could carry the epoch.
+async fn a_restore_that_left_no_project_begins_the_new_epoch_too(database: TestDatabase) {
+    let db = database.open().await;
+    outbox::migrate(&db, project_srv::migrations()).await.unwrap();
+    let (projects, epoch) = outbox::ops::new_epoch(&db, "project").await.unwrap();
+    assert_eq!(projects, 0);
+
+    let service = Service::start(&database).await;
+    service.client.clone().create_project(new_project("P-1")).await.unwrap();
+    let row = outbox::db::query_one(db.reader(), "SELECT stream_epoch FROM outbox WHERE stream_id = 'P-1'", []).await;
     assert_eq!(row.unwrap().unwrap().try_get::<i64>("", "stream_epoch").unwrap(), epoch);
     service.stop().await;
 }

@@ -4,7 +4,10 @@ use contracts::topics::retry_topic;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::db::{self, Database, DbErr, Value};
+use crate::{
+    db::{self, ConnectionTrait, Database, DbErr, Value},
+    facts,
+};
 
 /// Which events to send again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,17 +79,33 @@ pub async fn retry_failed(db: &Database, project: Option<&str>) -> Result<u64, D
 
 /// Starts a new epoch for every stream of a database that went back in time (a restored backup): consumers then take the numbers that it
 /// gives again as new ones. `table` holds the streams' `stream_epoch` and `event_seq`. Run it before the service starts. Returns how many
-/// streams, and the epoch.
+/// streams, and the epoch, which [`begun_epoch`] tells from now on: streams that the restore lost, or that are new, begin in it too.
 ///
 /// The epoch is the time in seconds: greater than any that the lost future may have used.
 ///
 /// # Errors
 /// The database's.
 pub async fn new_epoch(db: &Database, table: &'static str) -> Result<(u64, i64), DbErr> {
-    let epoch = db::now().unix_timestamp();
-    let sql = format!(
-        "UPDATE {table} SET stream_epoch = CASE WHEN stream_epoch >= $1 THEN stream_epoch + 1 ELSE $1 END, event_seq = 0"
-    );
-    let streams = db.transaction(move |tx| Box::pin(async move { db::exec(tx, &sql, [epoch.into()]).await })).await?;
-    Ok((streams, epoch))
+    db.transaction(move |tx| {
+        Box::pin(async move {
+            let epoch = db::now().unix_timestamp().max(begun_epoch(tx).await? + 1);
+            let sql = format!(
+                "UPDATE {table} SET stream_epoch = CASE WHEN stream_epoch >= $1 THEN stream_epoch + 1 ELSE $1 END, event_seq = 0"
+            );
+            let streams = db::exec(tx, &sql, [epoch.into()]).await?;
+            facts::set(tx, facts::EPOCH, &epoch.to_string()).await?;
+            Ok((streams, epoch))
+        })
+    })
+    .await
+}
+
+/// The latest epoch that [`new_epoch`] began in this database, or 0. A stream that is new begins in it: consumers may know its id from
+/// before the restore.
+///
+/// # Errors
+/// The database's.
+pub async fn begun_epoch<C: ConnectionTrait>(conn: &C) -> Result<i64, DbErr> {
+    let Some(recorded) = facts::get(conn, facts::EPOCH).await? else { return Ok(0) };
+    recorded.parse().map_err(|_| DbErr::Type(format!("the recorded epoch {recorded:?} is no number")))
 }

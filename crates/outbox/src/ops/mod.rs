@@ -7,4 +7,4 @@ mod mends;
 
 pub use embedded::{EmbeddedRestart, embedded_restart, leave_embedded};
 pub use looks::{FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, open_letters, unpublished};
-pub use mends::{Refill, Republish, new_epoch, republish, retry_failed};
+pub use mends::{Refill, Republish, begun_epoch, new_epoch, republish, retry_failed};

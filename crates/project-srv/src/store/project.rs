@@ -18,10 +18,11 @@ pub(crate) async fn get(conn: &impl ConnectionTrait, id: &ProjectId) -> Result<O
     db::query_one(conn, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The newest epoch of any stream: the one that a restore of this database began, or 0.
+/// The newest epoch of any stream, also when the restore that began it left no project: 0 where there was none.
 pub(crate) async fn latest_epoch(conn: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = db::query_one(conn, "SELECT max(stream_epoch) AS epoch FROM project", []).await?;
-    Ok(row.map(|row| row.try_get::<Option<i64>>("", "epoch")).transpose()?.flatten().unwrap_or(0))
+    let of_projects = row.map(|row| row.try_get::<Option<i64>>("", "epoch")).transpose()?.flatten().unwrap_or(0);
+    Ok(of_projects.max(outbox::ops::begun_epoch(conn).await?))
 }
 
 /// Reads a project and holds its row until the transaction ends: every mutation begins here, so that the order of
