@@ -145,6 +145,8 @@ async fn ten_times_the_capacity_at_once_stores_each_ok_exactly_once(database: Te
             Err(status) => {
                 assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
                 assert!(status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()));
+                let reason = status.get_details_error_info().map(|info| info.reason);
+                assert_eq!(reason.as_deref(), Some(contracts::reasons::QUEUE_FULL));
                 refused_requests.push(request);
             }
         }

@@ -91,6 +91,7 @@ async fn a_full_queue_refuses_all_at_once_and_loses_nothing(database: TestDataba
         let (status, answer) = service.ask(&checks(3)).await;
         assert_eq!((status, answer["retryAfter"].as_str()), (503, Some("1")), "{answer}");
         assert!(answer["error"].as_str().unwrap().contains("6 of 8 places taken"), "{answer}");
+        assert_eq!(answer["reason"], contracts::reasons::QUEUE_FULL);
         release.send(()).unwrap();
     };
     let ((status, asked), ()) = tokio::join!(first, flood);

@@ -177,6 +177,7 @@ async fn beyond_the_calls_in_flight_the_answer_is_to_come_back_later() {
     };
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_details_retry_info().is_some());
+    assert_eq!(refused.get_details_error_info().map(|info| info.reason).as_deref(), Some("QUEUE_FULL"));
 }
 
 /// What reflection answers to a question.

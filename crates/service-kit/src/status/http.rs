@@ -72,6 +72,9 @@ mod tests {
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
         let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["error"], "the queue is full");
+        assert_eq!(
+            (&body["error"], &body["reason"]),
+            (&"the queue is full".into(), &contracts::reasons::QUEUE_FULL.into())
+        );
     }
 }
