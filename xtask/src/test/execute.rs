@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{build::TestExecutable, tally::Tally};
+use super::{build::TestExecutable, shown::Shown, tally::Tally};
 
 /// No test executable may take longer, so that a hanging test ends in a failure with a name.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
@@ -33,17 +33,18 @@ pub(crate) fn executable(
         .env("CARGO_MANIFEST_DIR", &test.manifest_dir)
         .env("CARGO_PKG_NAME", &test.package)
         .envs(environment.iter().map(|(name, value)| (name, value)));
-    counted(command).with_context(|| format!("cannot run {}", test.path.display()))
+    let heading = format!("\n== {} {}", test.package, test.target);
+    counted(command, heading).with_context(|| format!("cannot run {}", test.path.display()))
 }
 
 /// Runs the examples in the documentation.
 pub(crate) fn documentation() -> Result<Tally> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--quiet", "--workspace", "--doc"]);
-    counted(command)
+    counted(command, "\n== documentation".to_owned())
 }
 
-fn counted(mut command: Command) -> Result<Tally> {
+fn counted(mut command: Command, heading: String) -> Result<Tally> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (sender, lines) = mpsc::channel();
     let stdout = child.stdout.take().context("the test has no stdout")?;
@@ -55,7 +56,9 @@ fn counted(mut command: Command) -> Result<Tally> {
     });
     thread::spawn(move || forward(stderr, &sender));
     let mut tally = Tally::default();
-    let status = watch(&mut child, &lines, &mut tally)?;
+    let mut shown = Shown::under(heading);
+    let status = watch(&mut child, &lines, &mut tally, &mut shown)?;
+    show(shown.end());
     Ok(tally.settle(status.is_some_and(|status| status.success())))
 }
 
@@ -67,14 +70,25 @@ fn forward(pipe: impl Read, lines: &mpsc::Sender<String>) {
     }
 }
 
+fn show(lines: Vec<String>) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
 /// Shows and counts the lines until the test has ended; `None` when it had to be killed.
-fn watch(child: &mut Child, lines: &mpsc::Receiver<String>, tally: &mut Tally) -> Result<Option<ExitStatus>> {
+fn watch(
+    child: &mut Child,
+    lines: &mpsc::Receiver<String>,
+    tally: &mut Tally,
+    shown: &mut Shown,
+) -> Result<Option<ExitStatus>> {
     let start = Instant::now();
     let mut ended: Option<(ExitStatus, Instant)> = None;
     loop {
         match lines.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => {
-                println!("{line}");
+                show(shown.next(&line));
                 tally.read_line(&line);
                 continue;
             }

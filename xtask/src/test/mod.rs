@@ -4,6 +4,7 @@ pub(crate) mod build;
 mod execute;
 mod matrix;
 mod servers;
+mod shown;
 mod tally;
 
 use std::process::ExitCode;
@@ -65,11 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut total = Tally::default();
     for test in &built.tests {
-        println!("\n== {} {}", test.package, test.target);
         total += execute::executable(test, &environment, options.filter.as_deref())?;
     }
     if options.is_everything() {
-        println!("\n== documentation");
         total += execute::documentation().context("cannot run the documentation's tests")?;
     }
     // What runs after the last line might still print.
