@@ -35,17 +35,33 @@ pub(super) enum Refusal {
 
 struct Context {
     shared: Arc<Shared>,
+    brokers: String,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.shared.suspect(format!("{reason} ({error})"));
+        self.shared.suspect(trouble(&error, reason, &self.brokers));
+    }
+}
+
+/// What the client says of its connections, in one sentence with the remedy.
+fn trouble(error: &KafkaError, reason: &str, brokers: &str) -> String {
+    let silence = [
+        RDKafkaErrorCode::AllBrokersDown,
+        RDKafkaErrorCode::BrokerTransportFailure,
+        RDKafkaErrorCode::OperationTimedOut,
+        RDKafkaErrorCode::Resolve,
+    ];
+    if error.rdkafka_error_code().is_some_and(|code| silence.contains(&code)) {
+        format!("no broker answers at {brokers}; start it, or correct --kafka-brokers")
+    } else {
+        format!("the brokers at {brokers} are not of use: {reason}; check --kafka-brokers and the client properties")
     }
 }
 
 impl Sender {
     pub(super) fn new(options: &RelayOptions, shared: &Arc<Shared>) -> Result<Self, KafkaError> {
-        let context = Context { shared: shared.clone() };
+        let context = Context { shared: shared.clone(), brokers: options.brokers.clone() };
         Ok(Self { producer: FutureProducer::from_config_and_context(&config(options), context)? })
     }
 
@@ -132,6 +148,16 @@ pub(super) fn refusal(error: &KafkaError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_client_says_is_one_plain_sentence() {
+        let text = |code| trouble(&KafkaError::Global(code), "1/1 brokers are down", "kafka:9092");
+        let silent = text(RDKafkaErrorCode::AllBrokersDown);
+        assert_eq!(silent, "no broker answers at kafka:9092; start it, or correct --kafka-brokers");
+        assert_eq!(text(RDKafkaErrorCode::BrokerTransportFailure), silent, "said once, whatever the client calls it");
+        let refused = trouble(&KafkaError::Global(RDKafkaErrorCode::Authentication), "SASL login failed", "kafka:9092");
+        assert!(refused.contains("SASL login failed") && !refused.contains("Global error"), "{refused}");
+    }
 
     #[test]
     fn only_what_no_waiting_mends_is_permanent() {
