@@ -50,9 +50,9 @@ enum Command {
 const LOG_LEVEL: &str = "warn";
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| misused(&error));
     let wants_json = wants_json(&matches);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| misused(&error));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -68,6 +68,20 @@ fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// Ends as clap does: usage on stderr and exit code 2, help on stdout and exit code 0. Where JSON was asked for, a misuse is a line of JSON too.
+fn misused(error: &clap::Error) -> ! {
+    let asked = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if asked && error.use_stderr() {
+        // Without the usage that follows the first paragraph.
+        let text = error.to_string();
+        let said = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Not written: then stderr says it alone.
+        let _ = output::json(&serde_json::json!({ "ok": false, "error": said }));
+    }
+    error.exit()
 }
 
 /// The flags of a command that has subcommands may stand behind those too: people write them where they think of them.

@@ -89,6 +89,26 @@ fn a_failure_is_one_line_of_json_where_json_was_asked_for() {
 }
 
 #[test]
+fn a_misuse_is_one_line_of_json_too_where_json_was_asked_for() {
+    for (arguments, named) in [
+        (&["demo", "--json", "--patience", "never"][..], "never"),
+        (&["dlq", "replay", "--json"], "<LETTER>"),
+        (&["outbox", "--json", "republish"], "--project"),
+        (&["nonsense", "--json"], "nonsense"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let failure = last_line(&output);
+        assert_eq!(failure["ok"], false, "{arguments:?}");
+        assert!(failure["error"].as_str().unwrap().contains(named), "{failure}");
+        assert!(!output.stderr.is_empty(), "people read stderr");
+    }
+    assert!(run(&["dlq", "replay"]).stdout.is_empty());
+    let help = run(&["demo", "--help", "--json"]);
+    assert!(help.status.success() && !String::from_utf8_lossy(&help.stdout).contains("\"ok\""));
+}
+
+#[test]
 fn dev_says_in_one_sentence_why_it_cannot_start_and_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
