@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod dlq;
 mod doctor;
+mod invocation;
 mod load;
 mod outbox;
 mod output;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        let error = service_kit::sentence(&error);
+        let error = invocation::as_called(&service_kit::sentence(&error));
         let failure = serde_json::json!({ "ok": false, "error": error });
         if !wants_json || output::json(&failure).is_err() {
             output::error(&error);

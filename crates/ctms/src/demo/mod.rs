@@ -5,7 +5,7 @@ mod report;
 mod script;
 mod study;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::{
     attach::AttachArgs,
     clients::{Clients, Urls},
     cluster::{Cluster, ClusterArgs, Ports},
-    output,
+    invocation, output,
 };
 
 use report::{Outcome, Report, millis};
@@ -62,13 +62,14 @@ async fn attached(args: &DemoArgs, urls: &Urls, report: &mut Report) -> anyhow::
     let outcome = play(args, urls, report).await?;
     if outcome.ok {
         summary(&outcome, report);
+        report.line(&format!("\n  {} demo --help    how to run it with a cluster of its own", invocation::program()));
     }
     Ok(outcome)
 }
 
 async fn own_cluster(args: &DemoArgs, report: &mut Report) -> anyhow::Result<Outcome> {
     // Removed when dropped; a folder that the user named stays.
-    let (cluster_args, temporary) = match &args.cluster.data {
+    let (cluster_args, _temporary) = match &args.cluster.data {
         Some(_) => (args.cluster.clone(), None),
         None => {
             let folder = tempfile::Builder::new()
@@ -103,14 +104,11 @@ async fn own_cluster(args: &DemoArgs, report: &mut Report) -> anyhow::Result<Out
         report.heading("Stopped");
         report.done("cluster", "every service drained and stopped cleanly");
         summary(&outcome, report);
-        match (&args.cluster.data, &temporary) {
-            (Some(folder), _) => report.line(&format!(
-                "  State is kept in {}: look further with `ctms dev --data {}`.",
-                folder.display(),
-                folder.display()
-            )),
-            (None, _) => report.line("  State was in a temporary folder, now removed; keep it with --data DIR."),
+        match &args.cluster.data {
+            Some(folder) => report.line(&format!("  Its state is kept in {}.", folder.display())),
+            None => report.line("  Its state was in a temporary folder, now removed; keep it with --data DIR."),
         }
+        look_further(args.cluster.data.as_deref(), report);
     }
     Ok(outcome)
 }
@@ -127,12 +125,25 @@ fn summary(outcome: &Outcome, report: &Report) {
         "  One StartProject call moved {} services, each exactly once; the slowest reacted after {slowest:.1} ms.",
         outcome.reactions.len()
     ));
+}
+
+/// What one may do next, each command as it works where this one did. `data`: the folder that holds what the demo left.
+fn look_further(data: Option<&Path>, report: &Report) {
+    let ctms = invocation::program();
+    let kept = data.map(|folder| format!(" --data {}", folder.display())).unwrap_or_default();
     report.line("\nLook further");
-    report.line(
-        "  ctms dev                    the same cluster, to stay: endpoints, a grpcurl call, a live log of events",
-    );
-    report.line("  ctms demo --json            this account for programs");
-    report.line("  ctms dlq list, ctms doctor  what could not be handled, and what is wrong between the parts");
-    report
-        .line("  docker compose up --build --wait && docker compose run --rm demo    the same on Kafka and PostgreSQL");
+    for (command, what) in [
+        (format!("dev{kept}"), "the cluster, to stay: endpoints, a grpcurl call, a live log of events"),
+        (format!("doctor{kept}"), "beside it, in another terminal: what is wrong between the parts"),
+        ("dlq list".to_owned(), "beside it too: what could not be handled"),
+        ("demo --json".to_owned(), "this account for programs"),
+    ] {
+        report.line(&format!(
+            "  {:<width$}  {what}",
+            format!("{ctms} {command}"),
+            width = ctms.len() + 13 + kept.len()
+        ));
+    }
+    report.line("  docker compose up --build --wait && docker compose run --rm demo");
+    report.line("      the same on Kafka and PostgreSQL, from the project's folder");
 }

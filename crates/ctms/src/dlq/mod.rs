@@ -9,7 +9,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use service_kit::config::KafkaArgs;
 
-use crate::{broker, output};
+use crate::{broker, invocation, output};
 
 use letters::{Letters, State};
 
@@ -114,7 +114,8 @@ fn confirm(what: &str, letter: &letters::FoldedLetter, json: bool) -> anyhow::Re
     if json {
         output::json(&serde_json::json!({ "ok": true, "letter_id": id, "group": group, "sent": what }))?;
     } else {
-        output::line(&format!("{what}: {id} is on its way to {group}; see what became of it: ctms dlq show {id}"));
+        let text = format!("{what}: {id} is on its way to {group}; see what became of it: ctms dlq show {id}");
+        output::line(&invocation::as_called(&text));
     }
     Ok(())
 }

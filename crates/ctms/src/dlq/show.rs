@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
-use crate::output;
+use crate::{invocation, output};
 
 use super::letters::{FoldedLetter, State};
 
@@ -32,7 +32,8 @@ pub(super) fn list(letters: &[&FoldedLetter], with_ended: bool, as_json: bool) -
         ));
     }
     if letters.iter().any(|letter| letter.state == State::Open) {
-        output::line("\nctms dlq show ID    ctms dlq replay ID --why …    ctms dlq discard ID --why …");
+        let next = "\nctms dlq show ID    ctms dlq replay ID --why …    ctms dlq discard ID --why …";
+        output::line(&invocation::as_called(next));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 use service_kit::config::KafkaArgs;
 
-use crate::output;
+use crate::{invocation, output};
 
 use reach::Reach;
 
@@ -88,7 +88,8 @@ impl Examination {
     }
 
     fn find(&mut self, finding: Finding) {
-        self.findings.push(finding);
+        let (found, remedy) = (invocation::as_called(&finding.found), invocation::as_called(&finding.remedy));
+        self.findings.push(Finding { found, remedy, ..finding });
     }
 }
 
@@ -103,9 +104,9 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     if broker::examine(&config, &reach, &mut examination).await {
         groups::examine(&config, &args.kafka.kafka_topic, &mut examination).await;
     }
-    services::examine(&args.admin_urls, &reach, &mut examination).await?;
     let urls = if args.databases.is_empty() { databases::in_folder(&args.data) } else { args.databases.clone() };
     reach.publisher = databases::publisher(&urls).await;
+    services::examine(&args.admin_urls, &reach, &mut examination).await?;
     for url in &urls {
         databases::examine(url, &reach, &mut examination).await;
     }

@@ -33,6 +33,24 @@ impl Reach {
         format!("{command}{}", self.broker_flags)
     }
 
+    /// The commands that a text names between backticks, made to reach what was looked at. None where it names none.
+    pub(super) fn named_in(&self, text: &str) -> Option<String> {
+        let named = text.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("ctms "));
+        let commands: Vec<String> = named.map(|command| self.reaching(command)).collect();
+        (!commands.is_empty()).then(|| commands.join("\n      → then "))
+    }
+
+    fn reaching(&self, command: &str) -> String {
+        match command.split_whitespace().nth(1) {
+            Some("topics" | "dlq") => self.on(command),
+            Some("outbox") if command.contains(" republish ") => {
+                format!("{command} --database {}", self.publisher.as_deref().unwrap_or("URL-OF-PROJECT-SRV"))
+            }
+            Some("outbox") => format!("{command} --database URL-OF-THIS-SERVICE"),
+            _ => command.to_owned(),
+        }
+    }
+
     /// The command that sends a project's events again.
     pub(super) fn republish(&self, project: &str) -> String {
         let database = self.publisher.as_deref().unwrap_or("URL-OF-PROJECT-SRV");
@@ -43,6 +61,22 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_service_says_of_itself_is_the_remedy() {
+        let reach = Reach {
+            broker_flags: " --kafka-brokers h:1".to_owned(),
+            publisher: Some("sqlite://project.db".to_owned()),
+            ..Reach::default()
+        };
+        let detail = "stream P waits for number 3 since 40 s; `ctms outbox republish --project P --group g` fills the gap; \
+                      2 dead letters are open; `ctms dlq list` shows them";
+        assert_eq!(
+            reach.named_in(detail).unwrap(),
+            "ctms outbox republish --project P --group g --database sqlite://project.db\n      → then ctms dlq list --kafka-brokers h:1"
+        );
+        assert_eq!(reach.named_in("its state cannot be read: `no such table`"), None);
+    }
 
     #[test]
     fn commands_lead_to_what_was_looked_at() {

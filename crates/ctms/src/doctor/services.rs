@@ -41,15 +41,12 @@ fn components(url: &str, ready: bool, detail: &Value, reach: &Reach, examination
         let part = format!("{name} of the service at {url}");
         match state.as_str() {
             "down" => {
-                let remedy = format!("{}; the service goes on by itself then", remedy(name, reach));
+                let remedy = format!("{}; the service goes on by itself then", remedy(name, &why, reach));
                 examination.find(Finding::problem(part, why, remedy));
             }
             "degraded" => {
-                examination.find(Finding::advice(
-                    part,
-                    why,
-                    format!("the service works, but see to it: {}", remedy(name, reach)),
-                ));
+                let remedy = format!("the service works, but see to it: {}", remedy(name, &why, reach));
+                examination.find(Finding::advice(part, why, remedy));
             }
             _ => continue,
         }
@@ -62,14 +59,13 @@ fn components(url: &str, ready: bool, detail: &Value, reach: &Reach, examination
     }
 }
 
-/// The command that leads on, by what is not well.
-fn remedy(component: &str, reach: &Reach) -> String {
-    match component {
-        "gate" => reach.on("ctms dlq list"),
+/// The command that leads on: the one that the service itself names, or one by what is not well.
+fn remedy(component: &str, why: &str, reach: &Reach) -> String {
+    reach.named_in(why).unwrap_or_else(|| match component {
         "consumer" | "relay" => reach.on("ctms topics check"),
         "database" => "start its database, or correct its --database-url".to_owned(),
         _ => "see its log".to_owned(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -97,6 +93,16 @@ mod tests {
             ]
         );
         assert!(examination.healthy.is_empty());
+    }
+
+    #[test]
+    fn the_remedy_of_a_gap_fills_it() {
+        let mut examination = Examination::default();
+        let why = "stream P waits for number 3 since 40 s; `ctms outbox republish --project P --group g` fills the gap";
+        let detail = json!({"components": {"gate": {"state": "degraded", "detail": why}}});
+        components("http://x", true, &detail, &Reach::default(), &mut examination);
+        let remedy = &examination.findings[0].remedy;
+        assert!(remedy.contains("ctms outbox republish --project P --group g --database"), "{remedy}");
     }
 
     #[test]
