@@ -37,6 +37,8 @@ pub const WHY: &str = "ctms_why";
 pub const REPLAY_OF: &str = "ctms_replay_of";
 /// Header that marks a skip marker: the letter's id.
 pub const SKIP: &str = "ctms_skip";
+/// Header that makes a skip marker one for a number whose event exists nowhere any more: it needs no letter, only a gap.
+pub const GAP: &str = "ctms_gap";
 
 /// Longest cause or reason in bytes that is written; the rest is cut.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -186,6 +188,12 @@ impl Decision {
     /// The headers that make a record a skip marker: add them to the `ce_*` headers of the original record.
     pub fn skip_headers(&self) -> Vec<(String, String)> {
         self.headers(SKIP)
+    }
+
+    /// The headers that make a record a skip marker for a missing number: add them to `ce_source`, `ce_subject`, `ce_sequence` and
+    /// `ce_streamepoch`. The letter is the one that the number would have ([`stream_letter_id`]).
+    pub fn gap_headers(&self) -> Vec<(String, String)> {
+        self.skip_headers().into_iter().chain([(GAP.to_owned(), "1".to_owned())]).collect()
     }
 
     fn headers(&self, mark: &str) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use contracts::control::stream_letter_id;
 use kafka_worker_pool::{
-    DeadLetter, DeadLetterSink as _, EARLIEST, Handler as _, Headers, PositionStore as _, TopicPartition,
+    DeadLetter, DeadLetterSink as _, EARLIEST, Handler as _, HandlerError, Headers, PositionStore as _, TopicPartition,
 };
 use outbox::{
     Gate, GateOptions,
@@ -214,4 +214,23 @@ async fn a_decision_goes_through_where_there_is_no_room_to_park() {
     full.handle(&[event("P", 1).replay_of(&letter_id("P", 1)).record()]).await.unwrap();
     full.handle(&[event("P", 3).record()]).await.unwrap();
     assert_eq!(effects(&test.db).await, ["P-1", "P-2", "P-3"]);
+}
+
+/// On the retry topic the record that fills the gap, or gives its number up, may stand behind one that finds no room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fills_the_gap_is_reached_behind_a_record_that_finds_no_room() {
+    let test = TestDatabase::sqlite().await;
+    let mut options = GateOptions::new(GROUP);
+    options.max_parked_per_stream = 2;
+    let gate = Gate::new(test.db.clone(), options, Recorder::default());
+    gate.handle(&[event("P", 3).record(), event("P", 4).record()]).await.unwrap();
+    let held = gate.handle(&[event("P", 5).record()]).await.unwrap_err();
+    assert!(matches!(held, HandlerError::Hold { .. }), "{held:?}");
+    gate.handle(&[event("P", 5).at(RETRY, 0).record()]).await.unwrap();
+    gate.handle(&[event("P", 6).at(RETRY, 1).record()]).await.unwrap();
+    let held = gate.handle(&[event("P", 7).at(RETRY, 2).record()]).await.unwrap_err();
+    assert!(matches!(held, HandlerError::Hold { .. }), "there is a bound all the same: {held:?}");
+    gate.handle(&[event("P", 1).at(RETRY, 3).record(), event("P", 2).at(RETRY, 4).record()]).await.unwrap();
+    gate.handle(&[event("P", 5).record(), event("P", 7).record()]).await.unwrap();
+    assert_eq!(effects(&test.db).await, ["P-1", "P-2", "P-3", "P-4", "P-5", "P-6", "P-7"]);
 }

@@ -22,6 +22,8 @@ enum Step {
     /// An operator's replay and discard.
     Replay(i64),
     Skip(i64),
+    /// An operator gives up a number that is missing.
+    GiveUp(i64),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -124,18 +126,20 @@ fn step(gate: &mut Gate, step: Step) {
         }
         Step::Replay(seq) => gate.take(Kind::Replay, seq, &id(seq), false),
         Step::Skip(seq) => gate.take(Kind::Skip, seq, &id(seq), false),
+        Step::GiveUp(seq) => gate.take(Kind::SkipMissing, seq, &id(seq), false),
     }
     gate.check();
 }
 
 fn steps(numbers: i64) -> impl Strategy<Value = Vec<Step>> {
     let seq = 1..=numbers;
-    let one = (seq, 0..12_u8).prop_map(|(seq, what)| match what {
+    let one = (seq, 0..13_u8).prop_map(|(seq, what)| match what {
         0..=5 => Step::Deliver(seq),
         6 => Step::Crash(seq),
         7 | 8 => Step::Reject(seq),
         9 => Step::Impostor(seq),
         10 => Step::Replay(seq),
+        11 => Step::GiveUp(seq),
         _ => Step::Skip(seq),
     });
     proptest::collection::vec(one, 0..120)

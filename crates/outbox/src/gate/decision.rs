@@ -12,6 +12,8 @@ pub enum Kind {
     Replay,
     /// The decision to go on without the event of a blocked number.
     Skip,
+    /// The decision to go on without an event that exists nowhere any more: it passes only the number that later ones wait for.
+    SkipMissing,
 }
 
 /// The position of one source's stream within one epoch.
@@ -73,7 +75,7 @@ impl Stream {
         let here = self.epochs.get(&epoch).unwrap_or(&unseen);
         let has_letter = here.letters.contains(&seq);
         if seq <= here.applied {
-            return if kind == Kind::Skip { Decision::Void } else { Decision::Repeat };
+            return if matches!(kind, Kind::Skip | Kind::SkipMissing) { Decision::Void } else { Decision::Repeat };
         }
         if self.epochs.range(epoch.saturating_add(1)..).any(|(_, later)| later.applied > 0) {
             return Decision::Stale;
@@ -81,9 +83,14 @@ impl Stream {
         match kind {
             Kind::Event if has_letter => return Decision::Blocked,
             Kind::Skip if !has_letter => return Decision::Void,
-            Kind::Event | Kind::Replay | Kind::Skip => {}
+            Kind::Event | Kind::Replay | Kind::Skip | Kind::SkipMissing => {}
         }
         let earlier_unfinished = self.epochs.range(..epoch).any(|(_, earlier)| !earlier.is_finished());
+        if kind == Kind::SkipMissing {
+            let is_missing = !has_letter && here.lowest_parked.is_some_and(|lowest| lowest > seq);
+            let is_next = seq == here.applied + 1 && !earlier_unfinished;
+            return if is_missing && is_next { Decision::Skip } else { Decision::Void };
+        }
         if seq > here.applied + 1 || earlier_unfinished {
             return Decision::Park;
         }
@@ -183,6 +190,12 @@ mod tests {
             ("a letter ahead, its record again", ahead(), Kind::Event, 7, Blocked),
             ("a letter ahead, its replay", ahead(), Kind::Replay, 7, Park),
             ("a letter ahead, its discard", ahead(), Kind::Skip, 7, Park),
+            ("a missing number given up", gap(), Kind::SkipMissing, 5, Skip),
+            ("a missing number behind another", gap(), Kind::SkipMissing, 6, Void),
+            ("what is parked is not missing", gap(), Kind::SkipMissing, 7, Void),
+            ("what nothing waits for is not missing", open(), Kind::SkipMissing, 5, Void),
+            ("what is done is not missing", gap(), Kind::SkipMissing, 4, Void),
+            ("a letter is discarded, not given up", blocked(), Kind::SkipMissing, 5, Void),
         ];
         for (name, stream, kind, seq, expected) in cases {
             assert_eq!(stream.decide(kind, 0, seq), expected, "{name}");

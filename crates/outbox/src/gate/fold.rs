@@ -11,6 +11,7 @@ use std::{
 use contracts::{
     control::{Decision as Verdict, OutcomeKind},
     inbound::Inbound,
+    topics::is_retry_topic,
 };
 
 use futures_util::FutureExt as _;
@@ -54,6 +55,8 @@ pub(super) struct Done {
     pub(super) ignored: u64,
     pub(super) quarantined: Vec<String>,
     pub(super) closed: u64,
+    /// What the numbers given up were.
+    pub(super) given_up: Vec<String>,
     /// How many records it took: the first ones.
     pub(super) taken: usize,
     /// Streams with parked records whose turn has come.
@@ -77,6 +80,8 @@ pub(super) struct Fold<'a, E> {
     known: Known,
     closings: Vec<Closing>,
     quarantines: Vec<(Incoming, Number, String)>,
+    /// Numbers given up whose events exist nowhere any more.
+    given_up: Vec<Incoming>,
     done: Done,
 }
 
@@ -124,6 +129,7 @@ impl<'a, E: Effects> Fold<'a, E> {
             known: Known::default(),
             closings: Vec::new(),
             quarantines: Vec::new(),
+            given_up: Vec::new(),
             done: Done::default(),
         })
     }
@@ -144,11 +150,12 @@ impl<'a, E: Effects> Fold<'a, E> {
             }
         };
         let epoch = number.inbound.stream_epoch;
-        let Some(kind) = item.kind(&self.options.group, number) else {
-            self.discarded(item);
-            return Ok(Decision::Void);
-        };
-        let decision = self.streams.get(&key).decide(kind, epoch, number.seq);
+        let kind = item.kind(&self.options.group, number);
+        let decision = kind.map_or(Decision::Void, |kind| self.streams.get(&key).decide(kind, epoch, number.seq));
+        if number.kind == Kind::SkipMissing {
+            self.give_up(item, number, &key, decision);
+            return Ok(decision);
+        }
         match decision {
             Decision::Apply => {
                 self.effect(index, item, &number.inbound).await?;
@@ -178,6 +185,16 @@ impl<'a, E: Effects> Fold<'a, E> {
             Decision::Park => {}
         }
         Ok(decision)
+    }
+
+    /// Where the number turns out not to be missing, nothing happens: a letter of that number is for `ctms dlq` to end.
+    fn give_up(&mut self, item: &Incoming, number: &Number, key: &StreamKey, decision: Decision) {
+        if decision == Decision::Skip {
+            self.streams.advance(key, number.inbound.stream_epoch, number.seq);
+            self.given_up.push(item.clone());
+        } else {
+            self.done.ignored += 1;
+        }
     }
 
     async fn take_foreign(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<Decision, GateError> {
@@ -262,16 +279,18 @@ impl<'a, E: Effects> Fold<'a, E> {
         Ok(())
     }
 
+    /// Refuses what would go beyond the bounds. What comes from the retry topic has as much room again: what fills the gap may stand behind it
+    /// there, and would never be read if that partition stood still.
     async fn check_room(&self, early: &[&Incoming]) -> Result<(), GateError> {
         if early.is_empty() {
             return Ok(());
         }
         let limit = self.options.max_parked_per_stream;
-        let crowded = early
-            .iter()
-            .filter_map(|item| item.inbound())
-            .find(|inbound| self.streams.parked(&StreamKey::of(inbound)) > limit);
-        if let Some(inbound) = crowded {
+        let is_crowded = |item: &&Incoming| {
+            let parked = item.inbound().map_or(0, |inbound| self.streams.parked(&StreamKey::of(inbound)));
+            parked > limit * room(item)
+        };
+        if let Some(inbound) = early.iter().copied().find(|item| is_crowded(item)).and_then(Incoming::inbound) {
             let stream = inbound.stream_id.as_str();
             return Err(GateError::Full(format!(
                 "stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`",
@@ -281,7 +300,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         let more: u64 = early.iter().map(|item| parked::size(&item.record) as u64).sum();
         let bytes = parked::totals(self.tx).await?.bytes;
         let limit = self.options.max_parked_bytes;
-        if bytes + more > limit {
+        if bytes + more > limit * early.iter().map(|item| room(item)).min().unwrap_or(1) {
             return Err(GateError::Full(format!(
                 "{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them"
             )));
@@ -328,6 +347,12 @@ impl<'a, E: Effects> Fold<'a, E> {
                 self.done.closed += 1;
             }
         }
+        for item in &self.given_up {
+            self.record_given_up(item).await?;
+            let place =
+                item.inbound().map(|inbound| (inbound.sequence.unwrap_or_default(), inbound.stream_id.as_str()));
+            self.done.given_up.extend(place.map(|(seq, stream_id)| format!("number {seq} of stream {stream_id}")));
+        }
         for (item, number, cause) in &self.quarantines {
             let letter_id = quarantine_letter_id(group, &number.inbound, number.seq);
             let burial = Burial {
@@ -344,6 +369,27 @@ impl<'a, E: Effects> Fold<'a, E> {
         self.done.drainable = self.streams.drainable();
         Ok(self.done)
     }
+
+    /// A letter that was discarded at once: who gave the number up and why stays in its row and in the dead-letter topic.
+    async fn record_given_up(&self, item: &Incoming) -> Result<(), DbErr> {
+        let (Some(verdict), group) = (item.decision(), self.options.group.as_str()) else { return Ok(()) };
+        let burial = Burial {
+            letter_id: &verdict.letter_id,
+            record: &item.record,
+            inbound: item.inbound(),
+            cause: "the event of this number exists nowhere any more",
+            attempts: 0,
+            ground: Ground::Failed,
+        };
+        letters::bury(self.tx, group, &burial).await?;
+        letters::close(self.tx, group, &item.record.topic, OutcomeKind::Discarded, verdict, true).await?;
+        Ok(())
+    }
+}
+
+/// How many times the bounds of what is parked count for this record.
+fn room(item: &Incoming) -> u64 {
+    if is_retry_topic(&item.record.topic) { 2 } else { 1 }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> String {

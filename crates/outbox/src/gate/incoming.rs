@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use contracts::{
     Malformed,
-    control::{BY, Decision, REPLAY_OF, SKIP, WHY, record_letter_id, stream_letter_id},
+    control::{BY, Decision, GAP, REPLAY_OF, SKIP, WHY, record_letter_id, stream_letter_id},
     envelope::CE_SEQUENCE,
     inbound::{Inbound, Origin, RecordView, classify},
     topics::is_retry_topic,
@@ -63,6 +63,7 @@ impl Incoming {
             None => What::Foreign(inbound),
             Some(seq) => {
                 let kind = match (&inbound.origin, &inbound.replay) {
+                    (Origin::Skip(_), _) if record.headers.get(GAP).is_some() => Kind::SkipMissing,
                     (Origin::Skip(_), _) => Kind::Skip,
                     (_, Some(_)) => Kind::Replay,
                     (_, None) => Kind::Event,
@@ -104,9 +105,11 @@ impl Incoming {
     /// event like any other.
     pub(super) fn kind(&self, group: &str, number: &Number) -> Option<Kind> {
         match number.kind {
-            kind @ (Kind::Replay | Kind::Skip) if self.decides_its_number(group, number) => Some(kind),
+            kind @ (Kind::Replay | Kind::Skip | Kind::SkipMissing) if self.decides_its_number(group, number) => {
+                Some(kind)
+            }
             Kind::Event | Kind::Replay => Some(Kind::Event),
-            Kind::Skip => None,
+            Kind::Skip | Kind::SkipMissing => None,
         }
     }
 

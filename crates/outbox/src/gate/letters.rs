@@ -2,7 +2,7 @@
 //! and knows whether the letter blocks it.
 
 use contracts::{
-    control::{ATTEMPTS, BY, CAUSE, Decision, Letter, Outcome, OutcomeKind, REPLAY_OF, SKIP, WHY},
+    control::{ATTEMPTS, BY, CAUSE, Decision, GAP, Letter, Outcome, OutcomeKind, REPLAY_OF, SKIP, WHY},
     inbound::Inbound,
     topics::{dead_letter_topic, retry_topic},
 };
@@ -117,7 +117,7 @@ async fn create(tx: &Tx, group: &str, burial: &Burial<'_>, attempt: &str) -> Res
         at: now,
     };
     // The marks of a decision belong to the record that carried them, not to the letter.
-    let own = |name: &str| ![REPLAY_OF, SKIP, BY, WHY].contains(&name);
+    let own = |name: &str| ![REPLAY_OF, SKIP, GAP, BY, WHY].contains(&name);
     let mut headers: HeaderList = header_list(&record.headers).into_iter().filter(|(name, _)| own(name)).collect();
     headers.extend(letter.to_headers().into_iter().map(|(name, value)| (name, Some(value.into_bytes()))));
     let payload = record.value.as_ref().map(|value| value.to_vec());

@@ -115,6 +115,10 @@ impl<E> Inner<E> {
         count("ignored", done.ignored);
         count("closed", done.closed);
         count("quarantined", done.quarantined.len() as u64);
+        count("given_up", done.given_up.len() as u64);
+        for number in &done.given_up {
+            tracing::warn!(group, number, "a number was given up by decision: its event is never applied here");
+        }
         for cause in &done.quarantined {
             tracing::error!(
                 group,

@@ -12,7 +12,8 @@ use super::identity::KafkaIdentity;
 pub struct GateOptions {
     /// The consumer group; its name is part of the retry and dead-letter topics.
     pub group: String,
-    /// The most records parked behind the gap of one stream; at the bound the partition stops.
+    /// The most records parked behind the gap of one stream; at the bound the partition stops. What comes from the retry topic has as much
+    /// room again, here and in `max_parked_bytes`, so that what fills the gap is reached.
     pub max_parked_per_stream: u64,
     /// The most bytes parked in the whole service; at the bound the partition stops.
     pub max_parked_bytes: u64,

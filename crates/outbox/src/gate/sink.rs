@@ -63,7 +63,7 @@ async fn write(tx: &Tx, options: &GateOptions, record: &Record, cause: &str, att
     let ground =
         if inbound.is_some_and(|inbound| inbound.replay.is_some()) { Ground::ReplayFailed } else { Ground::Failed };
     let number = match &item.what {
-        What::Sequenced(number) if number.kind != Kind::Skip => number,
+        What::Sequenced(number) if !matches!(number.kind, Kind::Skip | Kind::SkipMissing) => number,
         What::Foreign(inbound) if inbound.replay.is_none() && had_its_effect(tx, options, &item, inbound).await? => {
             return Ok(Buried::Known);
         }

@@ -79,17 +79,32 @@ pub struct Unpublished {
     pub oldest: Option<OffsetDateTime>,
 }
 
-/// Streams whose parked records wait longer than `older_than` for a number that has not come (not: for a decision about a letter).
+/// Streams whose parked records wait longer than `older_than` for a number that has not come (not: for a decision about a letter), ten at
+/// most.
 ///
 /// # Errors
 /// The database's.
 pub async fn gaps(db: &Database, older_than: Duration) -> Result<Vec<Gap>, DbErr> {
-    let sql = "SELECT p.source, p.stream_id, p.stream_epoch, s.applied_seq + 1 AS missing, count(*) AS parked, min(p.parked_at) AS since
-               FROM parked p JOIN stream_pos s ON s.source = p.source AND s.stream_id = p.stream_id AND s.stream_epoch = p.stream_epoch
-               WHERE s.blocked_seq IS NULL OR s.blocked_seq > s.applied_seq + 1
-               GROUP BY p.source, p.stream_id, p.stream_epoch, s.applied_seq
-               HAVING min(p.parked_at) <= $1 AND min(p.stream_seq) > s.applied_seq + 1 ORDER BY since LIMIT 10";
-    let rows = db::query_all(db.reader(), sql, [(db::now() - older_than).into()]).await?;
+    gaps_where(db, "$1 = ''", "", older_than).await
+}
+
+/// The gaps of one stream, however young.
+///
+/// # Errors
+/// The database's.
+pub async fn gaps_of(db: &Database, stream_id: &str) -> Result<Vec<Gap>, DbErr> {
+    gaps_where(db, "p.stream_id = $1", stream_id, Duration::ZERO).await
+}
+
+async fn gaps_where(db: &Database, condition: &str, value: &str, older_than: Duration) -> Result<Vec<Gap>, DbErr> {
+    let sql = format!(
+        "SELECT p.source, p.stream_id, p.stream_epoch, s.applied_seq + 1 AS missing, count(*) AS parked, min(p.parked_at) AS since
+         FROM parked p JOIN stream_pos s ON s.source = p.source AND s.stream_id = p.stream_id AND s.stream_epoch = p.stream_epoch
+         WHERE {condition} AND (s.blocked_seq IS NULL OR s.blocked_seq > s.applied_seq + 1)
+         GROUP BY p.source, p.stream_id, p.stream_epoch, s.applied_seq
+         HAVING min(p.parked_at) <= $2 AND min(p.stream_seq) > s.applied_seq + 1 ORDER BY since LIMIT 10"
+    );
+    let rows = db::query_all(db.reader(), &sql, [value.into(), (db::now() - older_than).into()]).await?;
     let gap = |row: &QueryResult| {
         Ok(Gap {
             source: row.try_get("", "source")?,
@@ -101,6 +116,16 @@ pub async fn gaps(db: &Database, older_than: Duration) -> Result<Vec<Gap>, DbErr
         })
     };
     rows.iter().map(gap).collect()
+}
+
+/// Whether an outbox holds the event of this number: then `republish` fills the gap.
+///
+/// # Errors
+/// The database's.
+pub async fn holds_event(db: &Database, stream_id: &str, stream_epoch: i64, stream_seq: i64) -> Result<bool, DbErr> {
+    let sql = "SELECT 1 AS one FROM outbox WHERE stream_id = $1 AND stream_epoch = $2 AND stream_seq = $3";
+    let values = [stream_id.into(), stream_epoch.into(), stream_seq.into()];
+    Ok(db::query_one(db.reader(), sql, values).await?.is_some())
 }
 
 /// The letters that wait for a decision, the oldest first, 1,000 at most.

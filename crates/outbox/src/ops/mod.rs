@@ -6,5 +6,7 @@ mod looks;
 mod mends;
 
 pub use embedded::{EmbeddedRestart, embedded_restart, leave_embedded};
-pub use looks::{FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, open_letters, unpublished};
+pub use looks::{
+    FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, gaps_of, holds_event, open_letters, unpublished,
+};
 pub use mends::{Refill, Republish, begun_epoch, new_epoch, republish, retry_failed};

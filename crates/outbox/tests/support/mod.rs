@@ -246,6 +246,12 @@ impl Letterhead {
         Self { marks, topic: RETRY, ..self }
     }
 
+    /// The number is given up: its event exists nowhere.
+    pub(crate) fn gap(self, letter_id: &str) -> Self {
+        let marks = verdict(letter_id).gap_headers();
+        Self { marks, topic: RETRY, ..self }
+    }
+
     pub(crate) fn record(&self) -> Record {
         let headers = self.event.to_headers().into_iter().chain(self.marks.clone());
         record(
