@@ -4,11 +4,14 @@ mod attach;
 mod broker;
 mod clients;
 mod cluster;
+mod courier;
 mod database;
+mod decision;
 mod demo;
 mod dev;
 mod dlq;
 mod doctor;
+mod gate;
 mod invocation;
 mod load;
 mod outbox;
@@ -41,6 +44,8 @@ enum Command {
     Topics(topics::TopicsArgs),
     /// Dead letters: what the services could not handle.
     Dlq(dlq::DlqArgs),
+    /// The gate of a consumer: what it waits for, and how to go on without an event that is lost.
+    Gate(gate::GateArgs),
     /// The outbox of a service: publish events again, set refused ones free.
     Outbox(outbox::OutboxArgs),
     /// Find out what is wrong between the parts, with the command that mends it.
@@ -91,7 +96,9 @@ fn command() -> clap::Command {
         command.mut_args(|argument| if argument.is_positional() { argument } else { argument.global(true) })
     };
     let command = Cli::command().mut_arg("log_level", |argument| argument.default_value(LOG_LEVEL));
-    ["topics", "dlq", "outbox"].into_iter().fold(everywhere(command), |all, name| all.mut_subcommand(name, everywhere))
+    ["topics", "dlq", "outbox", "gate"]
+        .into_iter()
+        .fold(everywhere(command), |all, name| all.mut_subcommand(name, everywhere))
 }
 
 /// Whether the command was asked for JSON: then a failure is one line of JSON as well.
@@ -110,6 +117,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(args) => load::run(args).await,
         Command::Topics(args) => topics::run(args).await,
         Command::Dlq(args) => dlq::run(args).await,
+        Command::Gate(args) => gate::run(args).await,
         Command::Outbox(args) => outbox::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
     }

@@ -40,6 +40,15 @@ impl FoldedLetter {
         CloudEvent::from_headers(&header).is_ok_and(|event| event.sequence.is_some())
     }
 
+    /// The project that the original record is about, where it says so.
+    pub(super) fn project(&self) -> Option<String> {
+        let plain = || {
+            let value: serde_json::Value = serde_json::from_slice(self.payload.as_deref()?).ok()?;
+            value["projectId"].as_str().map(str::to_owned)
+        };
+        self.header("ce_subject").or_else(plain)
+    }
+
     /// The text of a header of the original record.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
@@ -98,10 +107,11 @@ impl Letters {
         Self(letters)
     }
 
-    /// In the order in which they were written.
+    /// In the order in which they were written; of one moment, in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = &FoldedLetter> {
         let mut sorted: Vec<_> = self.0.values().collect();
-        sorted.sort_by_key(|letter| letter.letter.at);
+        let number = |letter: &FoldedLetter| letter.header("ce_sequence").and_then(|text| text.parse::<i64>().ok());
+        sorted.sort_by_key(|letter| (letter.letter.at, number(letter)));
         sorted.into_iter()
     }
 
@@ -144,7 +154,7 @@ impl Letters {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use contracts::control::Decision;
     use rdkafka::{
         Timestamp,
@@ -177,6 +187,18 @@ mod tests {
     fn outcome(id: &str, kind: OutcomeKind) -> OwnedMessage {
         let decision = Decision { letter_id: id.to_owned(), by: "someone".to_owned(), why: "known bug".to_owned() };
         record(&Outcome { kind, decision, at: OffsetDateTime::UNIX_EPOCH }.to_headers())
+    }
+
+    /// Open letters of one group: id, type, project, cause.
+    pub(crate) fn letters_of(all: &[(&str, &str, &str, &str)]) -> Letters {
+        let records = all.iter().zip(0..).map(|((id, event_type, project, cause), at)| {
+            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(at);
+            let mut headers = Letter { cause: (*cause).to_owned(), at, ..letter(id, 1) }.to_headers();
+            headers.push(("ce_type".to_owned(), (*event_type).to_owned()));
+            headers.push(("ce_subject".to_owned(), (*project).to_owned()));
+            record(&headers)
+        });
+        Letters::fold(records.collect())
     }
 
     #[test]

@@ -1,17 +1,25 @@
 //! `ctms dlq`: what the services could not handle, and what to do about it. It needs the broker alone.
 
+mod bulk;
 mod decide;
 mod letters;
 mod read;
+mod select;
 mod show;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use service_kit::config::KafkaArgs;
 
-use crate::{broker, invocation, output};
+use crate::{broker, courier::Courier, decision::DecisionArgs, invocation, output};
 
+use bulk::Verdict;
 use letters::{Letters, State};
+use select::Selection;
 
 /// Flags of `ctms dlq`.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,42 +49,23 @@ enum DlqCommand {
         /// Its id, or an unambiguous beginning of it.
         letter: String,
     },
-    /// Send a dead letter to its group again. Later events of its project wait for it.
+    /// Send a dead letter to its group again, or all that match. Later events of its project wait for it.
     Replay {
-        /// Its id, or an unambiguous beginning of it.
-        letter: String,
+        #[command(flatten)]
+        selection: Selection,
         /// Send this file's bytes instead of the recorded payload.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", requires = "letter")]
         payload: Option<PathBuf>,
         #[command(flatten)]
         decision: DecisionArgs,
     },
-    /// Give a dead letter up: its number is skipped, and later events of its project go on.
+    /// Give a dead letter up, or all that match: its number is skipped, and later events of its project go on.
     Discard {
-        /// Its id, or an unambiguous beginning of it.
-        letter: String,
+        #[command(flatten)]
+        selection: Selection,
         #[command(flatten)]
         decision: DecisionArgs,
     },
-}
-
-/// Who decided, and why; both are recorded.
-#[derive(clap::Args, Clone, Debug)]
-struct DecisionArgs {
-    /// Who decides; the user of this shell where it is not said.
-    #[arg(long, env = "CTMS_ACTOR", value_name = "NAME", default_value_t = user_of_this_shell())]
-    by: String,
-    /// Why.
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    why: String,
-}
-
-fn user_of_this_shell() -> String {
-    ["USER", "LOGNAME"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|user| !user.is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Runs the command.
@@ -95,18 +84,33 @@ pub(crate) async fn run(args: DlqArgs) -> anyhow::Result<ExitCode> {
             show::list(&wanted.collect::<Vec<_>>(), all, args.json)?;
         }
         DlqCommand::Show { letter } => show::one(letters.find(&letter)?, args.json)?,
-        DlqCommand::Replay { letter, payload, decision } => {
-            let letter = letters.find_open(&letter)?;
-            decide::replay(&config, letter, payload.as_deref(), decision).await?;
+        DlqCommand::Replay { selection, payload, decision } => {
+            let courier = Courier::new(&config)?;
+            let Some(id) = selection.letter() else {
+                bulk::run(&courier, &letters, &selection, Verdict::Replay, &decision, args.json).await?;
+                return Ok(ExitCode::SUCCESS);
+            };
+            let letter = letters.find_open(id)?;
+            let payload = payload.as_deref().map(payload_of).transpose()?;
+            decide::replay(&courier, letter, payload.as_deref(), &decision).await?;
             confirm("replay", letter, args.json)?;
         }
-        DlqCommand::Discard { letter, decision } => {
-            let letter = letters.find_open(&letter)?;
-            decide::discard(&config, letter, decision).await?;
+        DlqCommand::Discard { selection, decision } => {
+            let courier = Courier::new(&config)?;
+            let Some(id) = selection.letter() else {
+                bulk::run(&courier, &letters, &selection, Verdict::Discard, &decision, args.json).await?;
+                return Ok(ExitCode::SUCCESS);
+            };
+            let letter = letters.find_open(id)?;
+            decide::discard(&courier, letter, &decision).await?;
             confirm("discard", letter, args.json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn payload_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))
 }
 
 fn confirm(what: &str, letter: &letters::FoldedLetter, json: bool) -> anyhow::Result<()> {

@@ -98,7 +98,11 @@ async fn look(
                 gap.parked,
                 age(db::now() - gap.since)
             ),
-            reach.republish(&gap.stream_id),
+            format!(
+                "{}\n      → or, where its event exists nowhere any more, look at {}",
+                reach.republish(&gap.stream_id),
+                "ctms gate skip --help"
+            ),
         ));
     }
     for letter in ops::open_letters(database).await? {
