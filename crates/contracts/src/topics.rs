@@ -19,6 +19,12 @@ const GROUP_PARTITIONS: i32 = 8;
 /// Keep everything: lifecycle events are few, and a consumer added years later reads them all.
 const KEEP_FOREVER_MS: i64 = -1;
 
+/// `max.message.bytes` of the topic of events: Kafka's own default, so that a topic somebody else made fits.
+pub const MAX_RECORD_BYTES: i32 = 1_048_588;
+/// `max.message.bytes` of retry and dead-letter topics: the largest record with room for the headers of a letter (a cause of 4 KiB), or of a
+/// decision (who and why, 4 KiB each).
+pub const MAX_LETTER_BYTES: i32 = MAX_RECORD_BYTES + 65_536;
+
 const RETRY_SUFFIX: &str = ".retry";
 const DEAD_LETTER_SUFFIX: &str = ".dlq";
 
@@ -33,11 +39,13 @@ pub struct TopicSpec {
     pub retention_ms: i64,
     /// `cleanup.policy`; never "compact", which would drop all but the newest event of a project.
     pub cleanup_policy: &'static str,
+    /// `max.message.bytes`: the largest batch of records that a producer may send.
+    pub max_message_bytes: i32,
 }
 
 impl TopicSpec {
-    fn new(name: String, partitions: i32) -> Self {
-        Self { name, partitions, retention_ms: KEEP_FOREVER_MS, cleanup_policy: "delete" }
+    fn new(name: String, partitions: i32, max_message_bytes: i32) -> Self {
+        Self { name, partitions, retention_ms: KEEP_FOREVER_MS, cleanup_policy: "delete", max_message_bytes }
     }
 }
 
@@ -63,10 +71,10 @@ pub fn all_topics() -> Vec<TopicSpec> {
 
 /// The topics for another name of the topic of events, or for other groups.
 pub fn topics_of(events: &str, groups: &[&str]) -> Vec<TopicSpec> {
-    let mut topics = vec![TopicSpec::new(events.to_owned(), EVENT_PARTITIONS)];
+    let mut topics = vec![TopicSpec::new(events.to_owned(), EVENT_PARTITIONS, MAX_RECORD_BYTES)];
     for group in groups {
-        topics.push(TopicSpec::new(retry_topic(events, group), GROUP_PARTITIONS));
-        topics.push(TopicSpec::new(dead_letter_topic(events, group), GROUP_PARTITIONS));
+        topics.push(TopicSpec::new(retry_topic(events, group), GROUP_PARTITIONS, MAX_LETTER_BYTES));
+        topics.push(TopicSpec::new(dead_letter_topic(events, group), GROUP_PARTITIONS, MAX_LETTER_BYTES));
     }
     topics
 }

@@ -1,4 +1,4 @@
-//! Creates what is missing and sets what may be set: retention and clean-up, never the number of partitions.
+//! Creates what is missing and sets what may be set: retention, clean-up and the size limit, never the number of partitions.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use rdkafka::{
 
 use crate::broker::{self, ANSWER_TIMEOUT};
 
-use super::actual;
+use super::{actual, compare::is_too_narrow};
 
 /// The broker's own default number of copies.
 const BROKER_DEFAULT: i32 = -1;
@@ -47,15 +47,17 @@ pub(super) async fn apply(
     let mut done = Vec::new();
 
     let missing: Vec<_> = wanted.iter().filter(|spec| present.iter().all(|topic| topic.name != spec.name)).collect();
-    let retentions: Vec<String> = missing.iter().map(|spec| spec.retention_ms.to_string()).collect();
+    let numbers: Vec<(String, String)> =
+        missing.iter().map(|spec| (spec.retention_ms.to_string(), spec.max_message_bytes.to_string())).collect();
     let new_topics: Vec<_> = missing
         .iter()
-        .zip(&retentions)
-        .map(|(spec, retention)| {
+        .zip(&numbers)
+        .map(|(spec, (retention, max_bytes))| {
             let replication = TopicReplication::Fixed(replication.unwrap_or(BROKER_DEFAULT));
             NewTopic::new(&spec.name, spec.partitions, replication)
                 .set("retention.ms", retention)
                 .set("cleanup.policy", spec.cleanup_policy)
+                .set("max.message.bytes", max_bytes)
         })
         .collect();
     if !new_topics.is_empty() {
@@ -79,17 +81,21 @@ pub(super) async fn apply(
         let Some(spec) = wanted.iter().find(|spec| spec.name == topic.name) else { continue };
         let retention_differs = topic.retention_ms.is_some_and(|actual| actual != spec.retention_ms);
         let cleanup_differs = topic.cleanup_policy.as_ref().is_some_and(|actual| actual != spec.cleanup_policy);
-        if retention_differs || cleanup_differs {
-            let retention = spec.retention_ms.to_string();
+        let is_too_narrow = is_too_narrow(spec, topic);
+        if retention_differs || cleanup_differs || is_too_narrow {
+            let (retention, max_bytes) = (spec.retention_ms.to_string(), spec.max_message_bytes.to_string());
             let mut entries: HashMap<_, _> =
                 topic.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             entries.insert("retention.ms", &retention);
             entries.insert("cleanup.policy", spec.cleanup_policy);
+            if is_too_narrow {
+                entries.insert("max.message.bytes", &max_bytes);
+            }
             let alter = AlterConfig { specifier: ResourceSpecifier::Topic(&topic.name), entries };
             for altered in admin.alter_configs([&alter], &options).await.context("the broker does not alter topics")? {
                 altered.map_err(|(_, error)| anyhow::anyhow!("the broker refused to alter {}: {error}", topic.name))?;
             }
-            done.push(format!("set retention and clean-up of {}", topic.name));
+            done.push(format!("set retention, clean-up and size limit of {}", topic.name));
         }
     }
     Ok(done)

@@ -39,8 +39,19 @@ pub(super) fn compare(wanted: &[TopicSpec], actual: &[ActualTopic]) -> Vec<Findi
         if let Some(actual) = topic.cleanup_policy.as_ref().filter(|actual| *actual != spec.cleanup_policy) {
             find(format!("cleanup.policy is {actual} instead of {}", spec.cleanup_policy), "ctms topics apply");
         }
+        if let Some(actual) = topic.max_message_bytes.filter(|_| is_too_narrow(spec, topic)) {
+            find(
+                format!("takes records of {actual} bytes, and must take {}", spec.max_message_bytes),
+                "ctms topics apply",
+            );
+        }
     }
     findings
+}
+
+/// Whether the limit of a topic is lower than what it must take; a higher one does no harm.
+pub(super) fn is_too_narrow(spec: &TopicSpec, topic: &ActualTopic) -> bool {
+    topic.max_message_bytes.is_some_and(|actual| actual < spec.max_message_bytes)
 }
 
 #[cfg(test)]
@@ -59,6 +70,7 @@ mod tests {
             replicas: 1,
             retention_ms: Some(spec.retention_ms),
             cleanup_policy: Some(spec.cleanup_policy.to_owned()),
+            max_message_bytes: Some(spec.max_message_bytes),
             settings: std::collections::BTreeMap::new(),
         }
     }
@@ -71,6 +83,10 @@ mod tests {
     fn a_topic_as_wanted_has_no_findings_and_silence_is_no_finding() {
         assert!(wrongs(as_wanted()).is_empty());
         assert!(wrongs(ActualTopic { retention_ms: None, cleanup_policy: None, ..as_wanted() }).is_empty());
+        assert!(
+            wrongs(ActualTopic { max_message_bytes: Some(i32::MAX), ..as_wanted() }).is_empty(),
+            "more does no harm"
+        );
     }
 
     #[test]
@@ -81,6 +97,10 @@ mod tests {
             (
                 ActualTopic { cleanup_policy: Some("compact".into()), ..as_wanted() },
                 "cleanup.policy is compact instead of delete",
+            ),
+            (
+                ActualTopic { max_message_bytes: Some(1000), ..as_wanted() },
+                "takes records of 1000 bytes, and must take 1048588",
             ),
             (ActualTopic { name: "other".into(), ..as_wanted() }, "missing"),
         ];

@@ -42,7 +42,7 @@ enum TopicsCommand {
     List,
     /// Compare the broker with what the platform needs; exit code 1 if something is missing or wrong.
     Check,
-    /// Create missing topics and set the retention of existing ones. Never deletes; never changes a number of partitions.
+    /// Create missing topics and set retention, clean-up and size limit of existing ones. Never deletes; never changes a number of partitions.
     Apply {
         /// Copies of each partition; the broker's default where absent.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
@@ -59,6 +59,7 @@ struct ActualTopic {
     /// None where the broker does not say: the embedded one has no admin interface.
     retention_ms: Option<i64>,
     cleanup_policy: Option<String>,
+    max_message_bytes: Option<i32>,
     /// Every setting that was made for this topic. Altering replaces them all, so they are needed to keep them.
     #[serde(skip)]
     settings: BTreeMap<String, String>,
@@ -153,6 +154,7 @@ async fn actual(config: &ClientConfig, wanted: &[TopicSpec]) -> anyhow::Result<V
             replicas: topic.partitions().first().map_or(0, |partition| partition.replicas().len()),
             retention_ms: None,
             cleanup_policy: None,
+            max_message_bytes: None,
             settings: BTreeMap::new(),
         })
         .collect();
@@ -173,6 +175,7 @@ async fn actual(config: &ClientConfig, wanted: &[TopicSpec]) -> anyhow::Result<V
             let entry = |name: &str| described.get(name).and_then(|entry| entry.value.clone());
             topic.retention_ms = entry("retention.ms").and_then(|value| value.parse().ok());
             topic.cleanup_policy = entry("cleanup.policy");
+            topic.max_message_bytes = entry("max.message.bytes").and_then(|value| value.parse().ok());
             topic.settings = described
                 .entries
                 .iter()

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use contracts::topics::MAX_LETTER_BYTES;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::FromClientConfigAndContext as _,
@@ -113,7 +114,8 @@ fn config(options: &RelayOptions) -> ClientConfig {
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", "outbox-relay")
         .set("linger.ms", "0")
-        .set("message.max.bytes", "1048576")
+        // The largest that any topic of ours takes: a letter is larger than the record it is about.
+        .set("message.max.bytes", MAX_LETTER_BYTES.to_string())
         .set("socket.nagle.disable", "true")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")

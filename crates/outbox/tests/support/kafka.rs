@@ -82,8 +82,13 @@ impl Topics {
 
     /// Creates it; a topic of the same name that is being deleted is waited for.
     pub(crate) async fn create(&self, topic: &str) {
+        self.create_with(topic, &[]).await;
+    }
+
+    pub(crate) async fn create_with(&self, topic: &str, settings: &[(&str, &str)]) {
         until("the topic is created", async || {
             let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+            let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
             self.admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).is_ok()
         })
         .await;
