@@ -12,6 +12,7 @@ mod store;
 mod submissions;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod upkeep;
 mod webhook;
 
@@ -68,6 +69,10 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
 
     let grace = base.shutdown.shutdown_grace;
     supervisor.spawn(Phase::Work, "responses", move |stop| drain(intake, grace, stop));
+    if webhook.is_none() {
+        let (unsent_db, component) = (db.clone(), readiness.component("pushes"));
+        supervisor.spawn(Phase::Work, "unsent-pushes", move |stop| unsent::watch(unsent_db, component, stop));
+    }
     let pusher = Pusher::new(db.clone(), webhook, push.options(), pushes_planned);
     supervisor.spawn(Phase::Work, "pushes", |stop| pusher.run(stop));
     let (rest_db, channel, every) = (db.clone(), push.channel(), push.push_poll);

@@ -57,11 +57,6 @@ impl Pusher {
     /// # Errors
     /// None: while the database is away it waits.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        if self.webhook.is_none()
-            && store::is_any_due(self.db.reader(), Channel::Webhook, db::now()).await.unwrap_or(false)
-        {
-            tracing::warn!("pushes planned for a webhook wait, and there is none; set --webhook-url to send them");
-        }
         while !stop.is_cancelled() {
             let wait = match self.round().await {
                 Ok(0) => self.options.poll_interval,

@@ -63,6 +63,7 @@ fn components(url: &str, ready: bool, detail: &Value, reach: &Reach, examination
 fn remedy(component: &str, why: &str, reach: &Reach) -> String {
     reach.named_in(why).unwrap_or_else(|| match component {
         "consumer" | "relay" => reach.on("ctms topics check"),
+        "pushes" => "set --webhook-url (CTMS_WEBHOOK_URL) of epro-srv and start it again".to_owned(),
         "database" => "start its database, or correct its --database-url".to_owned(),
         _ => "see its log".to_owned(),
     })
@@ -102,7 +103,7 @@ mod tests {
         let detail = json!({"components": {"gate": {"state": "degraded", "detail": why}}});
         components("http://x", true, &detail, &Reach::default(), &mut examination);
         let remedy = &examination.findings[0].remedy;
-        assert!(remedy.contains("ctms outbox republish --project P --group g --database"), "{remedy}");
+        assert!(remedy.contains(" outbox republish --project P --group g --database"), "{remedy}");
     }
 
     #[test]

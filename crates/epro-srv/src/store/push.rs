@@ -65,6 +65,20 @@ pub(crate) async fn is_any_due<C: ConnectionTrait>(
     Ok(db::query_one(conn, sql, [now.into(), channel.as_str().into()]).await?.is_some())
 }
 
+/// The most that [`due_for_webhook`] counts.
+pub(crate) const COUNTED_AT_MOST: i64 = 10_000;
+
+/// How many pushes are due for the webhook, counted up to [`COUNTED_AT_MOST`].
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn due_for_webhook<C: ConnectionTrait>(conn: &C, now: OffsetDateTime) -> Result<i64, DbErr> {
+    let sql = "SELECT count(*) AS due FROM
+                 (SELECT 1 FROM notification WHERE state = 'PENDING' AND next_attempt_at <= $1 AND channel = 'WEBHOOK' LIMIT $2) waiting";
+    let row = db::query_one(conn, sql, [now.into(), COUNTED_AT_MOST.into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get("", "due"))
+}
+
 /// Sends up to `limit` due pushes of the recording channel: their rows say so.
 ///
 /// # Errors

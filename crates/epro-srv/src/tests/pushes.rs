@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use contracts::epro::v1::NotificationState;
+use service_kit::Readiness;
 use testkit::wait_until;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ on_both_databases!(
     a_push_is_tried_again_under_the_same_key,
     a_push_is_given_up_after_its_attempts,
     a_final_answer_ends_it_at_once,
+    what_waits_for_a_webhook_that_is_not_set_shows,
     two_instances_send_each_push_once,
     a_suspension_stops_what_is_not_sent,
     what_falls_due_later_is_recorded_then,
@@ -114,6 +116,22 @@ async fn a_final_answer_ends_it_at_once(database: TestDatabase) {
     assert_eq!(epro.pusher(Some(webhook), RETRY).round().await.unwrap(), 1);
     assert_eq!(in_state(&epro, NotificationState::Failed).await, 1);
     assert_eq!(receiver.keys().len(), 1);
+}
+
+/// Planned while a webhook was set; then epro-srv was started without one.
+async fn what_waits_for_a_webhook_that_is_not_set_shows(database: TestDatabase) {
+    let epro = started(&database, 2).await;
+    let readiness = Readiness::new(CancellationToken::new());
+    let (stop, component) = (CancellationToken::new(), readiness.component("pushes"));
+    let watching = tokio::spawn(crate::unsent::watch(epro.db.clone(), component, stop.clone()));
+    wait_until("the pushes show", DEADLINE, async || {
+        let snapshot = readiness.snapshot();
+        let detail = &snapshot.components["pushes"].detail;
+        (snapshot.ready && detail.starts_with("2 pushes") && detail.contains("--webhook-url")).then_some(())
+    })
+    .await;
+    stop.cancel();
+    watching.await.unwrap().unwrap();
 }
 
 async fn two_instances_send_each_push_once(database: TestDatabase) {
