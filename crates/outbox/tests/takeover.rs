@@ -20,6 +20,7 @@ on_both! {
     a_relay_that_works_is_never_robbed
     a_relay_that_was_killed_is_waited_for
     the_lease_of_a_process_that_is_gone_is_taken_at_once
+    what_the_broker_forgot_is_what_no_consumer_has
 }
 
 async fn a_relay_that_works_is_never_robbed(db: Database) {
@@ -68,4 +69,31 @@ async fn the_lease_of_a_process_that_is_gone_is_taken_at_once(db: Database) {
     if cfg!(target_os = "linux") {
         assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     }
+}
+
+/// One database plays all parts.
+async fn what_the_broker_forgot_is_what_no_consumer_has(db: Database) {
+    let (gate, recorder) = gate(&db);
+    let events = ["P-1", "P-2", "P-3", "P-4", "P-5", "Q-1"].map(|id| {
+        let (stream, seq) = id.split_once('-').unwrap();
+        event(stream, seq.parse().unwrap()).new_event()
+    });
+    append_all(&db, events.to_vec()).await;
+    // 1 is applied, 2 a letter, 4 parked; 3, 5 and another stream were never read.
+    recorder.fail("P-2", Mood::Reject, 1);
+    deliver_all(&gate, &[event("P", 1).record(), event("P", 2).record(), event("P", 4).record()]).await;
+    let all = std::slice::from_ref(&db);
+    let nothing = ops::send_forgotten_again(&db, all, db::now(), 1_000).await.unwrap();
+    assert_eq!(nothing, 0, "what was not published is not forgotten");
+    let published = db::now();
+    db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [published.into()]).await.unwrap();
+    let before = ops::send_forgotten_again(&db, all, published - Duration::from_secs(1), 1_000).await.unwrap();
+    assert_eq!(before, 0, "what is on its way is not forgotten");
+
+    let free = "SELECT event_id AS value FROM outbox WHERE published_at IS NULL ORDER BY id";
+    assert_eq!(ops::send_forgotten_again(&db, all, published, 1_000).await.unwrap(), 3);
+    assert_eq!(column(&db, free).await, ["P-3", "P-5", "Q-1"]);
+    db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [published.into()]).await.unwrap();
+    assert_eq!(ops::send_forgotten_again(&db, all, published, 1).await.unwrap(), 1, "within the bound");
+    assert_eq!(column(&db, free).await, ["P-3"]);
 }

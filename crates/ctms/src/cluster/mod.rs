@@ -4,12 +4,14 @@
 mod databases;
 mod folder;
 mod options;
+mod refill;
 mod services;
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use rdkafka_ext::{EmbeddedBroker, EmbeddedOptions};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use options::{ClusterArgs, Ports};
@@ -30,6 +32,7 @@ pub(crate) struct Cluster {
     bootstrap: String,
     // Fields drop in order: the broker goes after the services that use it, the folder's lock last.
     broker: Option<EmbeddedBroker>,
+    refill: JoinSet<()>,
     _folder: DataFolder,
 }
 
@@ -58,7 +61,11 @@ impl Cluster {
         databases.publish_again(broker.is_some()).await?;
         let mut services = Services::start(sockets, &databases, &bootstrap, broker.is_some())?;
         services.ready(READY_TIMEOUT).await?;
-        Ok(Self { services, bootstrap, broker, _folder: folder })
+        let mut refill = JoinSet::new();
+        if broker.is_some() {
+            refill.spawn(refill::run(bootstrap.clone(), databases.urls().clone(), services.stopping()));
+        }
+        Ok(Self { services, bootstrap, broker, refill, _folder: folder })
     }
 
     /// The four services, in the order of the flow.
@@ -109,6 +116,7 @@ impl Cluster {
     /// A service did not stop cleanly. Nothing is lost then either: the next start goes on from the databases.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let stopped = self.services.stop().await;
+        self.refill.join_all().await;
         if let Some(broker) = self.broker {
             tokio::task::spawn_blocking(move || broker.stop())
                 .await

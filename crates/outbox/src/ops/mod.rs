@@ -2,10 +2,12 @@
 //! know the services.
 
 mod embedded;
+mod forgotten;
 mod looks;
 mod mends;
 
 pub use embedded::{EmbeddedRestart, embedded_restart, leave_embedded};
+pub use forgotten::send_forgotten_again;
 pub use looks::{
     FailedRow, Gap, OpenLetter, Unpublished, failed_rows, gaps, gaps_of, holds_event, open_letters, unpublished,
 };
