@@ -19,6 +19,9 @@ pub struct Config {
     pub project: ProjectArgs,
 }
 
+/// Shorter, and events might be forgotten that a consumer which was down for a night still lacks.
+const SHORTEST_OUTBOX_RETENTION: Duration = Duration::from_hours(24);
+
 /// Watching and idempotency.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Projects")]
@@ -32,6 +35,10 @@ pub struct ProjectArgs {
     /// How long the answer to a request_id is kept: within it, a repeated request gets the first answer.
     #[arg(long, env = "CTMS_REQUEST_RETENTION", value_name = "DURATION", default_value = "720h", value_parser = parse_duration)]
     pub request_retention: Duration,
+    /// Forget the events of projects that ended longer ago than this, at least 24h. They can then no longer refill a topic
+    /// (`ctms outbox republish`), also not for a service that is added later. Without it every event is kept.
+    #[arg(long, env = "CTMS_OUTBOX_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub outbox_retention: Option<Duration>,
 }
 
 impl ServiceConfig for Config {
@@ -55,6 +62,13 @@ impl ServiceConfig for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
+        if self.project.outbox_retention.is_some_and(|keep| keep < SHORTEST_OUTBOX_RETENTION) {
+            problems.add(
+                "outbox-retention",
+                "is less than a day",
+                "consumers may have yet to read what is forgotten: write 24h or more",
+            );
+        }
         problems.refuse_zero("watch-limit", self.project.watch_limit as u64);
         for (flag, value) in
             [("watch-poll", self.project.watch_poll), ("request-retention", self.project.request_retention)]

@@ -42,6 +42,16 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: CancellationToken) 
     supervisor.spawn(Phase::Work, "watch-poll", move |stop| watches.poll(poll_db, poll_every, stop));
     let (log_db, keep) = (db.clone(), config.project.request_retention);
     supervisor.spawn(Phase::Work, "request-retention", move |stop| retention::requests(log_db, keep, stop));
+    if let Some(keep) = config.project.outbox_retention {
+        let outbox_db = db.clone();
+        let prune = move || {
+            let db = outbox_db.clone();
+            async move { outbox::ops::prune_ended(&db, "project", outbox::db::now() - keep).await }
+        };
+        supervisor.spawn(Phase::Work, "outbox-retention", move |stop| {
+            retention::run("events of ended projects", prune, stop)
+        });
+    }
     let (watched_db, component) = (db.clone(), readiness.component("database"));
     supervisor.spawn(Phase::Admin, "database", move |stop| database::watch(watched_db, component, stop));
 
