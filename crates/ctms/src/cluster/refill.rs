@@ -187,6 +187,10 @@ mod tests {
             }
             consumer.close().await;
         }
+        let bootstrap = cluster.bootstrap().to_owned();
+        let bounds = tokio::task::spawn_blocking(move || bounds(&bootstrap)).await.unwrap().unwrap();
+        let held = bounds.iter().find(|bounds| bounds.high > 0).unwrap();
+        assert!(held.low > 0 && held.high > EVENTS, "the broker let some go, and got them again: {held:?}");
         cluster.stop().await.unwrap();
     }
 }
