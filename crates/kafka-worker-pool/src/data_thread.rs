@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rdkafka_ext::{NativeMessage, SharedQueue};
 use tokio::time::Instant;
-use worker_pool::{Job, Pool};
+use worker_pool::{CircuitState, Job, Pool};
 
 use crate::commits::Commits;
 use crate::context::Context;
@@ -186,7 +186,10 @@ impl<H: Handler> DataThread<H> {
             return;
         }
         let now = Instant::now();
-        let circuit = self.pool.circuit().0;
+        let circuit = match self.pool.circuit().0 {
+            CircuitState::Closed => self.pool.failing_circuit().0,
+            open => open,
+        };
         let mut drains = std::mem::take(&mut self.state.drains);
         drains.retain_mut(|drain| {
             let commits = &self.commits;
@@ -259,6 +262,8 @@ impl<H: Handler> DataThread<H> {
         board.oldest = oldest;
         board.circuit = circuit;
         board.circuit_cause = cause;
+        (board.failing_circuit, board.failing_circuit_cause) = self.pool.failing_circuit();
+        board.concurrency_limit = self.pool.concurrency_limit();
     }
 
     /// Takes what there is room for, or waits. Not draining the fetch queue is all there is to back-pressure: librdkafka fills its queue

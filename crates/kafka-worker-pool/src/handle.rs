@@ -157,6 +157,9 @@ impl Monitor {
             missing_topics: board.missing_topics.clone(),
             circuit: board.circuit,
             circuit_cause: board.circuit_cause.clone(),
+            failing_circuit: board.failing_circuit,
+            failing_circuit_cause: board.failing_circuit_cause.clone(),
+            concurrency_limit: board.concurrency_limit,
             held: board
                 .held
                 .iter()

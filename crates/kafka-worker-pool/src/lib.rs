@@ -64,7 +64,7 @@ pub use handler::{BoxError, Each, Handler, HandlerError, each};
 pub use json::{Json, JsonError, JsonOrNull, json, json_or_null};
 pub use kafka_letters::KafkaDeadLetters;
 pub use letters::{DeadLetter, DeadLetterSink};
-pub use options::{Backoff, GroupProtocol, OnTimeout, Options, Order, Start};
+pub use options::{AdaptiveConcurrency, Backoff, FailingCircuit, GroupProtocol, OnTimeout, Options, Order, Start};
 pub use positions::{EARLIEST, PositionStore};
 pub use record::{Headers, Record, TopicPartition};
 pub use report::{CircuitState, Ended, Held, Phase, RunReport, Status};

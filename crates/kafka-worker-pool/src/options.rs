@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::errors::StartError;
 use crate::record::TopicPartition;
-pub use worker_pool::{Backoff, OnTimeout};
+pub use worker_pool::{AdaptiveConcurrency, Backoff, FailingCircuit, OnTimeout};
 
 /// Which records may not swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,12 @@ pub struct Options {
     pub backoff: Backoff,
     /// The pause after an error of the environment. Default 100 ms doubling to 5 s, with jitter.
     pub circuit: Backoff,
+    /// Lets the number of handler calls at once follow how long they take, between bounds, so that a database that slows down is not drowned.
+    /// Default: `None`, `workers` alone bounds them. `Some(AdaptiveConcurrency::default())` is a start.
+    pub adaptive: Option<AdaptiveConcurrency>,
+    /// Stops the pool while every attempt of every key fails, and lets one call in a while try: instead of a topic that turns into dead
+    /// letters. Default: `None`, each failing record goes its own way. `Some(FailingCircuit::default())` is a start.
+    pub failing_circuit: Option<FailingCircuit>,
     /// How long a handler call may take. Default 30 s.
     pub handler_timeout: Duration,
     /// What happens to a call past its timeout. Default: it is dropped. One that blocks is always awaited.
@@ -128,6 +134,8 @@ impl Default for Options {
             max_attempts: 5,
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
             circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
+            adaptive: None,
+            failing_circuit: None,
             handler_timeout: Duration::from_secs(30),
             on_timeout: OnTimeout::Drop,
             drain_timeout: Duration::from_secs(10),
@@ -188,6 +196,7 @@ impl Options {
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(StartError::option(name, "0", "use 1 or more"));
         }
+        self.check_opted_in()?;
         let waits = [
             ("handler_timeout", self.handler_timeout),
             ("drain_timeout", self.drain_timeout),
@@ -218,6 +227,38 @@ impl Options {
         }
         Ok(())
     }
+
+    fn check_opted_in(&self) -> Result<(), StartError> {
+        let refuse = |name: &str, value: &dyn std::fmt::Debug, remedy: &str| {
+            Err(StartError::option(name, &format!("{value:?}"), remedy))
+        };
+        match &self.adaptive {
+            Some(adaptive) if adaptive.min == 0 => return refuse("adaptive.min", &0, "use 1 or more"),
+            Some(adaptive) if adaptive.max < adaptive.min => {
+                return refuse("adaptive.max", &adaptive.max, &format!("use {} (adaptive.min) or more", adaptive.min));
+            }
+            Some(adaptive) if adaptive.tolerance_percent < 100 => {
+                return refuse("adaptive.tolerance_percent", &adaptive.tolerance_percent, "use 100 or more");
+            }
+            _ => {}
+        }
+        match &self.failing_circuit {
+            Some(circuit) if circuit.attempts == 0 => {
+                refuse("failing_circuit.attempts", &0, "use 1 or more; 20 is the default")
+            }
+            Some(circuit) if circuit.keys == 0 || circuit.keys > circuit.attempts => {
+                let remedy = format!("use 1 to {} (failing_circuit.attempts)", circuit.attempts);
+                refuse("failing_circuit.keys", &circuit.keys, &remedy)
+            }
+            Some(circuit) if circuit.within.is_zero() => {
+                refuse("failing_circuit.within", &circuit.within, "use 1 ms or more")
+            }
+            Some(circuit) if circuit.pause.first.is_zero() => {
+                refuse("failing_circuit.pause.first", &circuit.pause.first, "use 1 ms or more")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +274,21 @@ mod tests {
     fn zero_and_reserved_are_refused_by_name() {
         let zero = Options { workers: 0, ..Options::default() };
         assert!(zero.check().unwrap_err().to_string().contains("workers"));
+        let refused = |adaptive: Option<AdaptiveConcurrency>, failing_circuit: Option<FailingCircuit>| {
+            let options = Options { adaptive, failing_circuit, ..Options::default() };
+            options.check().unwrap_err().to_string()
+        };
+        assert!(refused(Some(AdaptiveConcurrency::between(0, 4)), None).contains("adaptive.min = 0"));
+        assert!(refused(Some(AdaptiveConcurrency::between(8, 4)), None).contains("adaptive.max = 4: use 8"));
+        let mut circuit = FailingCircuit::default();
+        circuit.keys = 21;
+        assert!(refused(None, Some(circuit)).contains("failing_circuit.keys = 21: use 1 to 20"));
+        let opted_in = Options {
+            adaptive: Some(AdaptiveConcurrency::default()),
+            failing_circuit: Some(FailingCircuit::default()),
+            ..Options::default()
+        };
+        assert!(opted_in.check().is_ok());
         let mut reserved = Options::default();
         reserved.client.insert("enable.auto.commit".into(), "false".into());
         let message = reserved.check().unwrap_err().to_string();

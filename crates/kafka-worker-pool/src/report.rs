@@ -54,6 +54,12 @@ pub struct Status {
     pub circuit: CircuitState,
     /// The error that opened the circuit, while it is open.
     pub circuit_cause: Option<String>,
+    /// Whether the pool waits because every attempt fails, where `Options::failing_circuit` asks for that.
+    pub failing_circuit: CircuitState,
+    /// The last failure, while it is open.
+    pub failing_circuit_cause: Option<String>,
+    /// Handler calls that may run at once now, where `Options::adaptive` asks for a limit that adapts.
+    pub concurrency_limit: Option<usize>,
     /// Partitions that stand still until they are released.
     pub held: Vec<Held>,
     /// True between `pause` and `resume`.
@@ -71,9 +77,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// True when the pool can do its work now: it has joined, a broker answers, and the circuit is closed.
+    /// True when the pool can do its work now: it has joined, a broker answers, and both circuits are closed.
     pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Running && self.is_connected && self.circuit == CircuitState::Closed
+        let circuits_are_closed = [self.circuit, self.failing_circuit] == [CircuitState::Closed; 2];
+        self.phase == Phase::Running && self.is_connected && circuits_are_closed
     }
 }
 

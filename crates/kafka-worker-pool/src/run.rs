@@ -174,6 +174,8 @@ fn pool_options(group: &str, options: &Options) -> PoolOptions {
     pool.max_attempts = options.max_attempts;
     pool.backoff = options.backoff;
     pool.circuit = options.circuit;
+    pool.adaptive = options.adaptive;
+    pool.failing_circuit = options.failing_circuit;
     pool.handler_timeout = options.handler_timeout;
     pool.on_timeout = options.on_timeout;
     pool.when_unavailable = WhenUnavailable::Wait;

@@ -78,6 +78,9 @@ pub(crate) struct Board {
     pub(crate) paused: Vec<TopicPartition>,
     pub(crate) circuit: CircuitState,
     pub(crate) circuit_cause: Option<String>,
+    pub(crate) failing_circuit: CircuitState,
+    pub(crate) failing_circuit_cause: Option<String>,
+    pub(crate) concurrency_limit: Option<usize>,
     pub(crate) oldest: Option<Instant>,
     pub(crate) last_error: Option<(&'static str, String)>,
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use common::{Broker, Recorder, eventually, ready};
-use kafka_worker_pool::{GroupProtocol, HandlerError};
+use kafka_worker_pool::{AdaptiveConcurrency, GroupProtocol, HandlerError, blocking_batches};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 
 /// What a metric is: its type, and the names of its labels.
@@ -74,7 +74,11 @@ async fn the_table_is_what_a_pool_registers_on_the_embedded_broker() {
         7 => Err(HandlerError::reject("planned")),
         _ => Ok(()),
     });
-    let pool = broker.pool(&topic).handler(recorder.clone()).start().unwrap();
+    // What is registered only where it is asked for.
+    let mut options = broker.options();
+    options.adaptive = Some(AdaptiveConcurrency::default());
+    let handler = blocking_batches(recorder.clone());
+    let pool = broker.pool(&topic).options(options).handler(handler).start().unwrap();
     ready(&pool).await;
     recorder.until(99).await;
     let expected = table();

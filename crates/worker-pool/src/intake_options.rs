@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::adaptive::AdaptiveConcurrency;
 use crate::backoff::Backoff;
 use crate::options::{OnTimeout, PoolOptions, WhenUnavailable};
 
@@ -26,6 +27,8 @@ pub struct IntakeOptions {
     pub backoff: Backoff,
     /// The pause after an error of the environment, under `WhenUnavailable::Wait`. Default 100 ms doubling to 5 s.
     pub circuit: Backoff,
+    /// Lets the number of calls at once follow how long they take. Default: `None`, `workers` alone bounds them.
+    pub adaptive: Option<AdaptiveConcurrency>,
     /// How long one call may take. Default 30 s.
     pub handler_timeout: Duration,
     /// What happens to a call past its timeout. Default: it is dropped.
@@ -47,6 +50,7 @@ impl IntakeOptions {
             max_attempts: 1,
             backoff: pool.backoff,
             circuit: pool.circuit,
+            adaptive: None,
             handler_timeout: pool.handler_timeout,
             on_timeout: pool.on_timeout,
             when_unavailable: WhenUnavailable::Answer,
@@ -65,6 +69,8 @@ impl IntakeOptions {
             max_attempts: self.max_attempts,
             backoff: self.backoff,
             circuit: self.circuit,
+            adaptive: self.adaptive,
+            failing_circuit: None,
             handler_timeout: self.handler_timeout,
             on_timeout: self.on_timeout,
             when_unavailable: self.when_unavailable,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
+use crate::admit::Admission;
 use crate::backoff::{Jitter, later};
 use crate::batch::{Batch, Jobs, Step};
 use crate::call::{Answer, Call, Delayed};
@@ -35,6 +36,7 @@ pub(crate) struct Shared<W> {
     pub(crate) work: Arc<W>,
     pub(crate) options: PoolOptions,
     pub(crate) circuit: Circuit,
+    pub(crate) admission: Option<Admission>,
     pub(crate) links: Vec<Link>,
 }
 
@@ -49,7 +51,7 @@ impl<W> Shared<W> {
 
 pub(crate) struct Lane<T, W: Work<T>, F, M> {
     pub(crate) shared: Arc<Shared<W>>,
-    index: usize,
+    pub(crate) index: usize,
     start: M,
     inbox: mpsc::Receiver<Vec<Job<T>>>,
     inbox_open: bool,
@@ -127,6 +129,7 @@ where
             if self.is_over() {
                 self.flush();
                 self.meters.show_busy(0);
+                self.note_idle(true);
                 return Poll::Ready(());
             }
             if self.alarm_rings(now, context) {
@@ -256,7 +259,7 @@ where
         let mut started = false;
         self.pause_until = None;
         while *calls_left > 0 && self.calls.has_room() && self.schedule.has_work() {
-            let is_probe = match self.shared.circuit.leave(now) {
+            let is_probe = match self.admit(now) {
                 Leave::Go => false,
                 Leave::Probe => true,
                 Leave::At(until) => {
@@ -272,6 +275,7 @@ where
             started = true;
             self.call(batch, is_probe);
         }
+        self.note_idle(false);
         started
     }
 

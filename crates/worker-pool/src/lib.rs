@@ -10,12 +10,15 @@
 //! Handlers must yield: a poll longer than 10 ms holds up its lane; it is counted and warned of. Handlers that block run on a bounded set of
 //! threads of the pool's own, by the same rules: see [`blocking`].
 
+mod adaptive;
+mod admit;
 mod backoff;
 mod batch;
 mod blocking;
 mod call;
 mod calls;
 mod circuit;
+mod failing;
 mod failure;
 mod hash;
 mod intake;
@@ -24,6 +27,7 @@ mod intake_options;
 mod intake_work;
 mod job;
 mod lane;
+mod limit;
 mod link;
 mod meters;
 mod options;
@@ -35,9 +39,11 @@ mod verdict;
 
 use std::time::Duration;
 
+pub use adaptive::AdaptiveConcurrency;
 pub use backoff::Backoff;
 pub use blocking::{Blocking, BlockingIntakeHandler, BlockingWork, blocking};
 pub use circuit::CircuitState;
+pub use failing::FailingCircuit;
 pub use failure::{BoxError, HandlerError};
 pub use hash::{key_hash, lane_of, mix};
 pub use intake::{Collected, DrainReport, Intake, IntakeStatus, Results, Ticket};

@@ -38,6 +38,10 @@ pub(crate) struct Meters {
     pub(crate) unavailable: Counter,
     /// `worker_pool_circuit_open`: 1 while the circuit is not closed.
     pub(crate) circuit_open: Gauge,
+    /// `worker_pool_failing_circuit_open`: 1 while every attempt fails and the pool waits.
+    pub(crate) failing_circuit_open: Gauge,
+    /// `worker_pool_failing_circuit_opened_total`: how often it came to that.
+    pub(crate) failing_circuit_opened: Counter,
     busy_shown: usize,
 }
 
@@ -63,6 +67,8 @@ impl Meters {
             long_polls: count("worker_pool_long_polls_total"),
             unavailable: count("worker_pool_unavailable_total"),
             circuit_open: level("worker_pool_circuit_open"),
+            failing_circuit_open: level("worker_pool_failing_circuit_open"),
+            failing_circuit_opened: count("worker_pool_failing_circuit_opened_total"),
             busy_shown: 0,
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::adaptive::AdaptiveConcurrency;
 use crate::backoff::Backoff;
+use crate::failing::FailingCircuit;
 
 /// What happens to a handler call past its timeout. Either way it is counted, and warned of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,6 +58,10 @@ pub struct PoolOptions {
     pub backoff: Backoff,
     /// The pause after an error of the environment. Default 100 ms doubling to 5 s.
     pub circuit: Backoff,
+    /// Lets the number of calls at once follow how long they take. Default: `None`, `workers` alone bounds them.
+    pub adaptive: Option<AdaptiveConcurrency>,
+    /// Stops the pool while every attempt fails. Default: `None`, each failing job goes its own way.
+    pub failing_circuit: Option<FailingCircuit>,
     /// How long a handler call may take. Default 30 s.
     pub handler_timeout: Duration,
     /// What happens to a call past its timeout. One that blocks is always awaited.
@@ -77,6 +83,8 @@ impl PoolOptions {
             max_attempts: 5,
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
             circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
+            adaptive: None,
+            failing_circuit: None,
             handler_timeout: Duration::from_secs(30),
             on_timeout: OnTimeout::Drop,
             when_unavailable: WhenUnavailable::Wait,

@@ -8,12 +8,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::admit::Admission;
 use crate::batch::{Jobs, Step};
 use crate::call::Answer;
 use crate::circuit::{Circuit, CircuitState};
+use crate::failing::Failing;
 use crate::failure::HandlerError;
 use crate::job::{Job, Work};
 use crate::lane::{Lane, Shared};
+use crate::limit::Limit;
 use crate::link::{Link, Order};
 use crate::options::PoolOptions;
 use crate::threads::Threads;
@@ -46,7 +49,8 @@ where
         });
         let _inside = runtime.enter();
         let links = (0..options.lanes).map(|_| Link::new(options.slots_per_lane())).collect();
-        let shared = Arc::new(Shared { work, circuit: Circuit::new(options.circuit), options, links });
+        let admission = Admission::of(&options);
+        let shared = Arc::new(Shared { work, circuit: Circuit::new(options.circuit), admission, options, links });
         let (mut inboxes, mut lanes) = (Vec::new(), Vec::new());
         for index in 0..shared.options.lanes {
             // Every message holds at least one job, so a source that keeps to `queue_capacity` never finds an inbox full. Memory is
@@ -106,6 +110,17 @@ where
     /// Whether the environment lets the pool work, and what failed if not.
     pub fn circuit(&self) -> (CircuitState, Option<String>) {
         self.shared.circuit.state()
+    }
+
+    /// Whether the circuit on failing handlers is open, and what failed last if it is. Closed where it was not asked for.
+    pub fn failing_circuit(&self) -> (CircuitState, Option<String>) {
+        let failing = self.shared.admission.as_ref().and_then(|admission| admission.failing.as_ref());
+        failing.map_or((CircuitState::Closed, None), Failing::state)
+    }
+
+    /// Calls that may run at once by the adaptive limit. `None` where it was not asked for.
+    pub fn concurrency_limit(&self) -> Option<usize> {
+        self.shared.admission.as_ref()?.limit.as_ref().map(Limit::now)
     }
 
     /// True while every lane runs. A lane that has ended before the pool was closed is a bug; nothing it held will finish.

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Step};
 use crate::job::{Job, Tag};
 
 /// Key hashes are mixed already: hashing them again would only cost.
@@ -34,6 +34,8 @@ pub(crate) struct Schedule<T> {
     ready: VecDeque<Job<T>>,
     /// Batches to be called as they are: after a split, a wait or a release.
     again: VecDeque<Batch<T>>,
+    /// As `again`, but only when there is nothing else, until somebody recalls them.
+    put_off: VecDeque<Batch<T>>,
     /// By group: jobs of this generation and older are nobody's any more.
     forgotten: Vec<u32>,
     /// Jobs dropped since somebody asked.
@@ -46,6 +48,7 @@ impl<T> Schedule<T> {
             behind: HashMap::default(),
             ready: VecDeque::new(),
             again: VecDeque::new(),
+            put_off: VecDeque::new(),
             forgotten: Vec::new(),
             dropped: 0,
         }
@@ -93,13 +96,28 @@ impl<T> Schedule<T> {
         self.again.push_front(batch);
     }
 
+    /// As [`push_again`](Self::push_again), behind everything else.
+    pub(crate) fn put_off(&mut self, batch: Batch<T>) {
+        self.put_off.push_back(batch);
+    }
+
+    /// Lets what was put off take its place among what comes again.
+    pub(crate) fn recall_put_off(&mut self) {
+        self.again.append(&mut self.put_off);
+    }
+
+    /// True when the next call is no handler's, but gives a job up.
+    pub(crate) fn gives_up_next(&self) -> bool {
+        self.again.front().is_some_and(|batch| batch.step != Step::Handle)
+    }
+
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.again.is_empty()
+        !self.ready.is_empty() || !self.again.is_empty() || !self.put_off.is_empty()
     }
 
     /// True when no key is busy, so that nothing is here and nothing is running or waiting elsewhere.
     pub(crate) fn is_idle(&self) -> bool {
-        self.behind.is_empty() && self.again.is_empty()
+        self.behind.is_empty() && self.again.is_empty() && self.put_off.is_empty()
     }
 
     /// The next call: a batch that was here before, or up to `max_batch` ready jobs with what waits behind them.
@@ -126,7 +144,10 @@ impl<T> Schedule<T> {
                 }
             }
         }
-        (!items.is_empty()).then(|| Batch::new(items, tags))
+        if items.is_empty() {
+            return self.put_off.pop_front();
+        }
+        Some(Batch::new(items, tags))
     }
 
     /// A key's jobs in hand are over: its next is ready, or the key is idle.
@@ -170,13 +191,14 @@ impl<T> Schedule<T> {
             stays
         });
         self.dropped += freed.len();
-        for batch in &mut self.again {
+        for batch in self.again.iter_mut().chain(&mut self.put_off) {
             self.dropped += batch.retain(keep, &mut freed);
         }
         for batch in elsewhere {
             self.dropped += batch.retain(keep, &mut freed);
         }
         self.again.retain(|batch| !batch.is_empty());
+        self.put_off.retain(|batch| !batch.is_empty());
         for key in freed {
             self.release_key(key);
         }
@@ -210,6 +232,25 @@ mod tests {
         schedule.release_key(1);
         schedule.release_key(2);
         assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn what_is_put_off_comes_last_until_it_is_recalled() {
+        let mut schedule = scheduled(&[(1, 10), (2, 20), (3, 30)]);
+        let first = schedule.next(1).unwrap();
+        schedule.put_off(first);
+        assert_eq!(schedule.next(1).unwrap().jobs.items, [20]);
+        let again = schedule.next(1).unwrap();
+        assert_eq!(again.jobs.items, [30]);
+        schedule.push_again(again);
+        schedule.recall_put_off();
+        assert_eq!(schedule.next(1).unwrap().jobs.items, [30]);
+        let last = schedule.next(1).unwrap();
+        assert_eq!(last.jobs.items, [10]);
+        schedule.put_off(last);
+        assert!(schedule.has_work() && !schedule.is_idle());
+        schedule.forget(0, 1, &mut []);
+        assert!(!schedule.has_work(), "what is put off is forgotten as well");
     }
 
     #[test]

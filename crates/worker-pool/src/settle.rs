@@ -25,6 +25,7 @@ where
 {
     /// Takes what a call ended with.
     pub(crate) fn settle(&mut self, call: Call<T>, answer: Result<Answer<W::Output>, Panicked>, now: Instant) {
+        self.note_end(&call, &answer, now);
         let is_probe = call.is_probe;
         let is_away = matches!(answer, Ok(Answer::Handled(Err(HandlerError::Unavailable { .. }))));
         if is_probe && !is_away {
@@ -120,10 +121,16 @@ where
                 self.held.push(batch);
             }
             HandlerError::Reject { cause } => {
+                let Some(mut batch) = self.charge(batch, &cause.to_string(), now) else {
+                    return;
+                };
                 batch.jobs.tags[0].attempts += 1;
                 self.give_up(batch, GiveUpReason::Rejected, in_words(&*cause));
             }
             HandlerError::Retry { cause, after } => {
+                let Some(mut batch) = self.charge(batch, &cause.to_string(), now) else {
+                    return;
+                };
                 batch.jobs.tags[0].attempts += 1;
                 let attempts = batch.jobs.tags[0].attempts;
                 if attempts >= self.shared.options.max_attempts {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rig::{Fault, Item, job, options, start, within};
-use worker_pool::GiveUpReason;
+use worker_pool::{AdaptiveConcurrency, GiveUpReason};
 
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -74,12 +74,15 @@ proptest! {
         workers in 1_usize..12,
         max_batch in 1_usize..20,
         letters_fail in 0_u32..4,
+        adaptive_max in prop::option::of(1_usize..6),
     ) {
         rig::hide_planned_panics();
         let (log, items) = within(REAL_LIMIT, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
             runtime.block_on(async {
-                let bench = start(options(lanes, workers, max_batch));
+                let mut options = options(lanes, workers, max_batch);
+                options.adaptive = adaptive_max.map(|max| AdaptiveConcurrency::between(1, max));
+                let bench = start(options);
                 bench.log.lock().unwrap().letters_fail = letters_fail;
                 for some in items.chunks(7) {
                     bench.give(some.iter().cloned());

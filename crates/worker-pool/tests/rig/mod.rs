@@ -54,6 +54,8 @@ pub struct Log {
     pub overlaps: Vec<u64>,
     /// How often the giving up of any job still fails.
     pub letters_fail: u32,
+    /// Strikes every call, whatever its jobs say.
+    pub all_fail: Option<Fault>,
 }
 
 pub struct Rig {
@@ -99,6 +101,9 @@ impl Rig {
     /// The fault that strikes this call, if any.
     fn strike(&self, items: &[Item]) -> Option<Fault> {
         let mut log = self.log.lock().unwrap();
+        if log.all_fail.is_some() {
+            return log.all_fail;
+        }
         for item in items {
             let struck = log.struck.entry(item.number).or_default();
             if item.fault.is_some() && *struck < item.times {
