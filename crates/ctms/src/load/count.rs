@@ -104,6 +104,44 @@ pub(super) async fn settle(clients: &Clients, project_ids: &[String], patience: 
     Ok(counted)
 }
 
+/// Waits until every service has applied what came before the start of every project: it would delay the starts' own reactions.
+///
+/// # Errors
+/// A call failed, or an event was missing after `patience`.
+pub(super) async fn caught_up(clients: &Clients, project_ids: &[String], patience: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    for id in project_ids {
+        while !is_ready_to_start(clients, id).await? {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the events before the start of {id} were not applied after {} s",
+                patience.as_secs()
+            );
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+    Ok(())
+}
+
+/// The activation of its site is the last event before a project's start.
+const LAST_PREPARATION: &str = "SiteActivated";
+
+async fn is_ready_to_start(clients: &Clients, id: &str) -> anyhow::Result<bool> {
+    let study_id = || id.to_owned();
+    let (mut epro, mut finance, mut monitor) = (clients.epro.clone(), clients.finance.clone(), clients.monitor.clone());
+    let (campaign, account, monitoring) = tokio::try_join!(
+        epro.get_campaign(epro::GetCampaignRequest { study_id: study_id() }),
+        finance.get_account(finance::GetAccountRequest { study_id: study_id() }),
+        monitor.get_monitoring(monitor::GetMonitoringRequest { study_id: study_id() }),
+    )?;
+    let campaign = campaign.into_inner().campaign.unwrap_or_default();
+    let account = account.into_inner().account.unwrap_or_default();
+    let monitoring = monitoring.into_inner().monitoring.unwrap_or_default();
+    Ok(campaign.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
+        && account.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
+        && monitoring.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION))
+}
+
 async fn of_project(clients: &Clients, id: &str) -> anyhow::Result<Counted> {
     let study_id = || id.to_owned();
     let (mut epro, mut finance, mut monitor) = (clients.epro.clone(), clients.finance.clone(), clients.monitor.clone());

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::output;
 
-use super::Measured;
+use super::{Measured, Reactions};
 
 /// Milliseconds at the median, the 99th percentile and the maximum (nearest rank).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -56,15 +56,26 @@ pub(super) fn print(measured: &Measured) {
         output::line(&format!("fsync of 4 KiB      {fsync}"));
     }
     output::line(&format!("StartProject        {}", measured.start_project_ms));
-    output::line(&format!("reaction of epro    {}", measured.reaction_ms.epro));
-    output::line(&format!("reaction of finance {}", measured.reaction_ms.finance));
-    output::line(&format!("reaction of monitor {}", measured.reaction_ms.monitor));
+    print_reactions(&measured.reaction_ms);
+    if let Some(paced) = &measured.paced {
+        output::line(&format!("at {} starts/s, {} of them watched", paced.asked_per_s, paced.watched));
+        output::line(&format!("StartProject        {}", paced.start_project_ms));
+        print_reactions(&paced.reaction_ms);
+    }
     output::line(&format!(
         "{} projects from {} clients: {:.0} starts/s, every effect there {:.2} s after the last OK",
         measured.projects, measured.clients, measured.starts_per_s, measured.settled_after_s
     ));
     let verdict = if measured.ok { "each effect exactly once" } else { "NOT exactly once" };
     output::line(&format!("{verdict}: {:?}", measured.counted));
+}
+
+fn print_reactions(reactions: &Reactions) {
+    for (service, reaction) in
+        [("epro", reactions.epro), ("finance", reactions.finance), ("monitor", reactions.monitor)]
+    {
+        output::line(&format!("reaction of {service:<7} {reaction}"));
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Starts projects one after another and takes the time of each call and of each reaction.
+//! Takes the time of a start and of each reaction to it, of projects one after another or of one.
 
 use std::{future::Future, time::Duration};
 
@@ -7,47 +7,71 @@ use tokio::time::Instant;
 
 use crate::clients::Clients;
 
-use super::{figures::Quantiles, project};
+use super::{Reactions, figures::Quantiles, project};
 
 /// Between two looks at a service: the resolution of a reaction's latency.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Latencies of one sample after another.
+/// Latencies over all samples.
 pub(super) struct Latencies {
     pub(super) start_project: Quantiles,
-    pub(super) epro: Quantiles,
-    pub(super) finance: Quantiles,
-    pub(super) monitor: Quantiles,
+    pub(super) reactions: Reactions,
 }
 
-/// Takes `samples` samples.
+/// What one start took.
+pub(super) struct Sample {
+    start_project: Duration,
+    epro: Duration,
+    finance: Duration,
+    monitor: Duration,
+}
+
+impl Latencies {
+    pub(super) fn of(samples: Vec<Sample>) -> Self {
+        let of = |time: fn(&Sample) -> Duration| Quantiles::of(samples.iter().map(time).collect());
+        Self {
+            start_project: of(|sample| sample.start_project),
+            reactions: Reactions {
+                epro: of(|sample| sample.epro),
+                finance: of(|sample| sample.finance),
+                monitor: of(|sample| sample.monitor),
+            },
+        }
+    }
+}
+
+/// Takes `samples` samples, each of a project of its own.
 ///
 /// # Errors
 /// A call failed, or a reaction did not come within `patience`.
 pub(super) async fn take(clients: &Clients, samples: u32, patience: Duration) -> anyhow::Result<Latencies> {
-    let mut calls = Vec::new();
-    let (mut epros, mut finances, mut monitors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut taken = Vec::new();
     for _ in 0..samples {
         let id = project::prepare(clients).await?;
         let called_at = Instant::now();
         let event_id = project::start(clients, &id).await?;
-        let answered_at = Instant::now();
-        calls.push(answered_at - called_at);
-        let (epro, finance, monitor) = tokio::try_join!(
-            seen("epro", answered_at, patience, || epro_applied(clients, &id, &event_id)),
-            seen("finance", answered_at, patience, || finance_applied(clients, &id, &event_id)),
-            seen("monitor", answered_at, patience, || monitor_applied(clients, &id, &event_id)),
-        )?;
-        epros.push(epro);
-        finances.push(finance);
-        monitors.push(monitor);
+        taken.push(sample(clients, &id, &event_id, (called_at, Instant::now()), patience).await?);
     }
-    Ok(Latencies {
-        start_project: Quantiles::of(calls),
-        epro: Quantiles::of(epros),
-        finance: Quantiles::of(finances),
-        monitor: Quantiles::of(monitors),
-    })
+    Ok(Latencies::of(taken))
+}
+
+/// Waits for the reactions to a start that was called and answered at these times.
+///
+/// # Errors
+/// As [`take`].
+pub(super) async fn sample(
+    clients: &Clients,
+    id: &str,
+    event_id: &str,
+    (called_at, answered_at): (Instant, Instant),
+    patience: Duration,
+) -> anyhow::Result<Sample> {
+    let (epro, finance, monitor) = tokio::try_join!(
+        seen("epro", answered_at, patience, || epro_applied(clients, id, event_id)),
+        seen("finance", answered_at, patience, || finance_applied(clients, id, event_id)),
+        seen("monitor", answered_at, patience, || monitor_applied(clients, id, event_id)),
+    )?;
+    Ok(Sample { start_project: answered_at - called_at, epro, finance, monitor })
 }
 
 async fn seen<F>(

@@ -4,6 +4,7 @@ mod count;
 mod disk;
 mod figures;
 mod latency;
+mod paced;
 mod project;
 mod throughput;
 
@@ -21,6 +22,7 @@ use crate::{
 
 use count::Counted;
 use figures::Quantiles;
+use paced::Paced;
 
 /// Flags of `ctms load`.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct LoadArgs {
     /// Clients, each with one call under way.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
     clients: u32,
+    /// Start the projects at this steady rate per second, and take the latencies meanwhile; without it they are started as fast as the
+    /// clients can.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
     /// Projects that are started one after another to take the latencies.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: u32,
@@ -61,6 +67,9 @@ struct Measured {
     projects: u32,
     clients: u32,
     starts_per_s: f64,
+    /// The latencies while projects were started at a steady rate; absent where they were started as fast as the clients could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paced: Option<Paced>,
     /// From the last OK until every effect of every project was there, in seconds.
     settled_after_s: f64,
     counted: Counted,
@@ -127,18 +136,28 @@ async fn measure(args: &LoadArgs, urls: &Urls, stack: String) -> anyhow::Result<
     output::progress(&format!("{} projects one after another, for the latencies", args.samples));
     let latencies = latency::take(&clients, args.samples, patience).await?;
     output::progress(&format!("{} projects from {} clients", args.projects, args.clients));
-    let started = throughput::start_all(urls, args.projects, args.clients).await?;
+    let (connections, project_ids) = throughput::prepare(urls, args.projects, args.clients).await?;
+    let (started, paced) = match args.rate {
+        None => (throughput::start_all(connections, project_ids).await?, None),
+        Some(per_s) => {
+            output::progress("waiting until the services have caught up with the preparations");
+            count::caught_up(&clients, &project_ids, patience).await?;
+            let (started, paced) = paced::start(&connections, project_ids, per_s, patience).await?;
+            (started, Some(paced))
+        }
+    };
     output::progress("waiting for every effect, and counting");
     let counted = count::settle(&clients, &started.project_ids, patience).await?;
     Ok(Measured {
         ok: counted.is_exactly_once(args.projects),
         stack,
         start_project_ms: latencies.start_project,
-        reaction_ms: Reactions { epro: latencies.epro, finance: latencies.finance, monitor: latencies.monitor },
+        reaction_ms: latencies.reactions,
         fsync_ms: None,
         projects: args.projects,
         clients: args.clients,
         starts_per_s: started.starts_per_s,
+        paced,
         settled_after_s: started.last_answer_at.elapsed().as_secs_f64(),
         counted,
         resident_mb: None,
