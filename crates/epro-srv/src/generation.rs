@@ -1,6 +1,8 @@
 //! Generates the assignments that a running study still lacks, with their pushes: at the start, at a resume, at an enrolment, and when a
 //! schedule is published. Brings rules and SQL together; must not know who asks.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use contracts::ids::ProjectId;
 use outbox::db::{self, DbErr, Tx};
 use time::OffsetDateTime;
@@ -63,6 +65,7 @@ async fn portion(
         return Ok(0);
     };
     let per_subject = generation.schedule.assignments_per_subject().max(1);
+    let generation = BTreeMap::from([(&campaign.study, generation)]);
     let subjects_at_once = i64::try_from((AT_ONCE / per_subject).max(1)).unwrap_or(1);
     let (mut created, mut planned, mut after) = (0, 0, after.to_owned());
     let rest = loop {
@@ -73,13 +76,54 @@ async fn portion(
         }
         planned += subjects.len() * per_subject;
         let through = last.id.clone();
-        created += generation.fill(tx, &subjects).await?;
+        let subjects: Vec<_> = subjects.into_iter().map(|subject| (campaign.study.clone(), subject)).collect();
+        created += fill(tx, &generation, &subjects).await?;
         after = through;
     };
     if rest.is_some() || campaign.generate_after.is_some() {
         campaign::generate_after(tx, &campaign.study, rest).await?;
     }
     Ok(created)
+}
+
+/// As [`for_all`], for several studies that have just started: small ones together, in the statements that one takes.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn of_starts(
+    tx: &Tx,
+    campaigns: &[Campaign],
+    channel: Channel,
+    now: OffsetDateTime,
+) -> Result<(), DbErr> {
+    if campaigns.is_empty() {
+        return Ok(());
+    }
+    let mut schedules = schedule::read_all(tx, &campaigns.iter().filter_map(schedule_of).collect::<Vec<_>>()).await?;
+    let with_schedule = |campaign| Generation::with(campaign, &mut schedules, channel, now);
+    let generations: BTreeMap<&ProjectId, Generation<'_>> =
+        campaigns.iter().filter_map(with_schedule).map(|generation| (&generation.campaign.study, generation)).collect();
+    let studies: BTreeSet<&ProjectId> = generations.keys().copied().collect();
+    if studies.is_empty() {
+        return Ok(());
+    }
+    // One more than a study's worth at once tells that they are not small.
+    let subjects = subject::first_of(tx, &studies, AT_ONCE + 1).await?;
+    let of_each = |(study, _): &(ProjectId, Subject)| generations[study].schedule.assignments_per_subject();
+    if subjects.len() <= AT_ONCE && subjects.iter().map(of_each).sum::<usize>() <= PORTION {
+        fill(tx, &generations, &subjects).await?;
+        return Ok(());
+    }
+    let mut created = 0;
+    for generation in generations.values() {
+        if created < i64::try_from(PORTION).unwrap_or(i64::MAX) {
+            created += for_all(tx, generation.campaign, channel, now).await?;
+        } else {
+            // From the beginning, in portions of their own.
+            campaign::generate_after(tx, &generation.campaign.study, Some("")).await?;
+        }
+    }
+    Ok(())
 }
 
 /// As [`for_all`], for one subject.
@@ -94,9 +138,44 @@ pub(crate) async fn for_one(
     now: OffsetDateTime,
 ) -> Result<i64, DbErr> {
     match Generation::of(tx, campaign, channel, now).await? {
-        Some(generation) => generation.fill(tx, &[subject]).await,
+        Some(generation) => {
+            fill(tx, &[(&campaign.study, generation)].into(), &[(campaign.study.clone(), subject)]).await
+        }
         None => Ok(0),
     }
+}
+
+/// The schedule that a started campaign uses.
+fn schedule_of(campaign: &Campaign) -> Option<(&ProjectId, i64)> {
+    (campaign.start.is_some() && campaign.schedule_version != 0).then_some((&campaign.study, campaign.schedule_version))
+}
+
+/// Writes what these subjects, each of one of the studies, lack. Returns the number of assignments.
+async fn fill(
+    tx: &Tx,
+    generations: &BTreeMap<&ProjectId, Generation<'_>>,
+    subjects: &[(ProjectId, Subject)],
+) -> Result<i64, DbErr> {
+    let asked = assignment::asked(tx, subjects).await?;
+    let (mut assignments, mut notifications) = (Vec::new(), Vec::new());
+    for (study, subject) in subjects {
+        let generation = &generations[study];
+        let day = generation.started_at.date();
+        for planned in plan::for_subject(&generation.schedule, subject, day, generation.cause.at) {
+            let key =
+                (study.clone(), planned.subject_id.clone(), planned.visit_id.clone(), planned.instrument_id.clone());
+            if asked.contains(&key) {
+                continue;
+            }
+            let new = generation.assignment(&planned);
+            let pushes = planned.pushes.iter().map(|push| (&generation.cause, generation.notification(&new, *push)));
+            notifications.extend(pushes);
+            assignments.push((&generation.cause, new));
+        }
+    }
+    assignment::insert(tx, &assignments).await?;
+    notification::insert(tx, &notifications).await?;
+    Ok(i64::try_from(assignments.len()).unwrap_or(i64::MAX))
 }
 
 struct Generation<'a> {
@@ -109,38 +188,22 @@ struct Generation<'a> {
 
 impl<'a> Generation<'a> {
     async fn of(tx: &Tx, campaign: &'a Campaign, channel: Channel, now: OffsetDateTime) -> Result<Option<Self>, DbErr> {
-        let Some(start) = &campaign.start else { return Ok(None) };
-        if campaign.schedule_version == 0 {
-            return Ok(None);
-        }
-        let cause = Cause {
-            study: campaign.study.clone(),
-            schedule_version: campaign.schedule_version,
-            event_id: start.event_id.clone(),
-            at: now,
-        };
-        let schedule = schedule::read(tx, &campaign.study, campaign.schedule_version).await?;
-        Ok(Some(Self { campaign, started_at: start.at, schedule, cause, channel }))
+        let Some((study, version)) = schedule_of(campaign) else { return Ok(None) };
+        let schedule = schedule::read(tx, study, version).await?;
+        Ok(Self::with(campaign, &mut [((study.clone(), version), schedule)].into(), channel, now))
     }
 
-    async fn fill(&self, tx: &Tx, subjects: &[Subject]) -> Result<i64, DbErr> {
-        let ids: Vec<&str> = subjects.iter().map(|subject| subject.id.as_str()).collect();
-        let asked = assignment::asked(tx, &self.campaign.study, &ids).await?;
-        let (mut assignments, mut notifications) = (Vec::new(), Vec::new());
-        for subject in subjects {
-            for planned in plan::for_subject(&self.schedule, subject, self.started_at.date(), self.cause.at) {
-                let key = (planned.subject_id.clone(), planned.visit_id.clone(), planned.instrument_id.clone());
-                if asked.contains(&key) {
-                    continue;
-                }
-                let new = self.assignment(&planned);
-                notifications.extend(planned.pushes.iter().map(|push| self.notification(&new, *push)));
-                assignments.push(new);
-            }
-        }
-        assignment::insert(tx, &self.cause, &assignments).await?;
-        notification::insert(tx, &self.cause, &notifications).await?;
-        Ok(i64::try_from(assignments.len()).unwrap_or(i64::MAX))
+    fn with(
+        campaign: &'a Campaign,
+        schedules: &mut HashMap<(ProjectId, i64), Schedule>,
+        channel: Channel,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let (start, (study, version)) = (campaign.start.as_ref()?, schedule_of(campaign)?);
+        let schedule = schedules.remove(&(study.clone(), version))?;
+        let cause =
+            Cause { study: study.clone(), schedule_version: version, event_id: start.event_id.clone(), at: now };
+        Some(Self { campaign, started_at: start.at, schedule, cause, channel })
     }
 
     fn assignment(&self, planned: &PlannedAssignment) -> NewAssignment {

@@ -1,12 +1,15 @@
 //! Events of projects to accounts: what each event changes is decided in `domain`; that it comes once and in order is the gate's business.
 
+use std::collections::BTreeMap;
+
 use contracts::events::ProjectEvent;
-use outbox::db::{self, Tx};
+use contracts::ids::ProjectId;
+use outbox::db::{self, DbErr, Tx};
 use outbox::{EffectError, Effects, InboundEvent};
 use time::OffsetDateTime;
 
-use crate::domain::{self, Change};
-use crate::store;
+use crate::domain::{self, Account, Change, NewPayable, Step};
+use crate::store::{self, account::Changed};
 
 /// The effects of project events on accounts.
 #[derive(Debug, Clone, Copy)]
@@ -14,34 +17,83 @@ pub struct Reactions;
 
 impl Effects for Reactions {
     async fn apply(&self, tx: &Tx, event: &InboundEvent) -> Result<(), EffectError> {
+        self.apply_all(tx, std::slice::from_ref(event)).await
+    }
+
+    const AT_ONCE: usize = 64;
+
+    async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
         // A type that this version does not know changes nothing here.
-        let Some(known) = &event.event else { return Ok(()) };
-        let inbound = &event.inbound;
+        let known: Vec<_> = events.iter().filter_map(|event| Some((&event.inbound, event.event.as_ref()?))).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
         let now = db::now();
-        let account = store::account::lock(tx, &inbound.stream_id, now).await?;
-        let change = change(known, inbound.time.unwrap_or(now));
-        let step = change.and_then(|change| domain::react(&account, &change, &inbound.id));
-        if let Some(step) = &step {
-            store::account::save(tx, step, &inbound.id, now).await?;
-            if let Some(settlement) = step.settlement {
-                store::payable::settle(tx, &account.study, settlement, &inbound.id, now).await?;
+        let studies = known.iter().map(|(inbound, _)| &inbound.stream_id).collect();
+        let mut accounts = store::account::lock_all(tx, &studies, now).await?;
+        let mut steps = Steps::default();
+        let mut applied = Vec::with_capacity(known.len());
+        for (inbound, known) in known {
+            let study = &inbound.stream_id;
+            let account = accounts.entry(study.clone()).or_insert_with(|| Account::new(study.clone()));
+            let change = change(known, inbound.time.unwrap_or(now));
+            let step = change.and_then(|change| domain::react(account, &change, &inbound.id));
+            // A plain start that changed nothing was not applied; a numbered event always was.
+            if step.is_some() || inbound.sequence.is_some() {
+                applied.push(inbound);
             }
-            store::arise(tx, &account.study, &step.arising, now).await?;
+            if let Some(step) = step {
+                account.clone_from(&step.account);
+                steps.take(tx, step, &inbound.id, now).await?;
+            }
         }
-        // A plain start that changed nothing was not applied; a numbered event always was.
-        if step.is_some() || inbound.sequence.is_some() {
-            store::account::note_event(tx, inbound, now).await.map_err(|error| {
-                if db::is_unique_violation(&error) {
-                    let (id, source) = (&inbound.id, &inbound.source);
-                    let study = &account.study;
-                    return EffectError::Reject(format!(
-                        "event {id:?} of {source:?} was applied to study {study} before; its producer gave the id twice"
-                    ));
-                }
-                error.into()
-            })?;
+        steps.write(tx, now).await?;
+        store::account::note_events(tx, &applied, now).await.map_err(|error| {
+            if db::is_unique_violation(&error) {
+                let events = applied.iter().map(|inbound| format!("{:?} of {:?}", inbound.id, inbound.source));
+                let events = events.collect::<Vec<_>>().join(", ");
+                return EffectError::Reject(format!(
+                    "event {events} was applied to its study before; its producer gave the id twice"
+                ));
+            }
+            error.into()
+        })
+    }
+}
+
+/// What events did, gathered so that it is written in few statements.
+#[derive(Default)]
+struct Steps {
+    /// By study: the account after the last step, all sites that were touched, and the last event.
+    changed: BTreeMap<ProjectId, (Step, String)>,
+    arising: Vec<(ProjectId, NewPayable)>,
+}
+
+impl Steps {
+    async fn take(&mut self, tx: &Tx, mut step: Step, event_id: &str, now: OffsetDateTime) -> Result<(), DbErr> {
+        let study = step.account.study.clone();
+        if let Some(settlement) = step.settlement {
+            // The payables that it settles may be among those that are not written yet.
+            self.write(tx, now).await?;
+            store::payable::settle(tx, &study, settlement, event_id, now).await?;
         }
+        self.arising.extend(step.arising.drain(..).map(|payable| (study.clone(), payable)));
+        if let Some((before, _)) = self.changed.get_mut(&study) {
+            step.touched.append(&mut before.touched);
+        }
+        self.changed.insert(study, (step, event_id.to_owned()));
         Ok(())
+    }
+
+    async fn write(&mut self, tx: &Tx, now: OffsetDateTime) -> Result<(), DbErr> {
+        let (changed, arising) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.arising));
+        let changed: Vec<Changed<'_>> = changed
+            .values()
+            .map(|(step, event_id)| Changed { account: &step.account, touched: &step.touched, event_id })
+            .collect();
+        store::account::save(tx, &changed, now).await?;
+        let arising: Vec<_> = arising.iter().map(|(study, payable)| (study, payable)).collect();
+        store::arise(tx, &arising, now).await
     }
 }
 

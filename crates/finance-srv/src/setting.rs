@@ -86,7 +86,8 @@ async fn set_in(tx: &Tx, setting: &Setting, answer: Answer) -> Result<Vec<u8>, F
     };
     let admission = domain::admit(&account, schedule.clone()).map_err(|refusal| refused(&refusal))?;
     store::fee_schedule::insert(tx, study, &schedule).await?;
-    store::arise(tx, study, &admission.arising, now).await?;
+    let arising: Vec<_> = admission.arising.iter().map(|payable| (study, payable)).collect();
+    store::arise(tx, &arising, now).await?;
     let encoded = answer(study, &schedule, admission.arising.len());
     requests::store(tx, REQUEST_LOG, request_id, request_hash, &encoded).await?;
     Ok(encoded)

@@ -9,7 +9,7 @@ use service_kit::status::{ApiError, Precondition};
 use time::OffsetDateTime;
 
 use crate::checks::Claims;
-use crate::consequence;
+use crate::consequence::Queue;
 use crate::domain::check::Check;
 use crate::domain::monitoring::Closed;
 use crate::store::{monitoring, plan};
@@ -95,8 +95,10 @@ async fn set(tx: &Tx, new: &NewPlan, answer: fn(&Plan<'_>) -> Vec<u8>) -> Result
     let (changed, consequence) = locked.with_next_plan().map_err(|closed| refused(&closed))?;
     let now = db::now();
     plan::insert(tx, study, changed.plan_version, checks, now).await?;
-    monitoring::save(tx, &changed).await?;
-    consequence::settle(tx, &changed, consequence, now).await?;
+    monitoring::save(tx, &[&changed]).await?;
+    let mut queue = Queue::default();
+    queue.settle(tx, &changed, consequence, now).await?;
+    queue.write(tx, now).await?;
     let answer = answer(&Plan { study, version: changed.plan_version, checks, created_at: now });
     requests::store(tx, REQUEST_LOG, request_id, request_hash, &answer).await?;
     Ok(answer)

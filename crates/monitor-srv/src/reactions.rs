@@ -1,13 +1,16 @@
 //! Events of projects to monitorings: what each event changes is decided in `domain::monitoring`, how often it arrives is the gate's business.
 
+use std::collections::BTreeSet;
+
 use contracts::events::ProjectEvent;
+use contracts::ids::ProjectId;
 use outbox::db::{self, Tx};
 use outbox::{EffectError, Effects, InboundEvent};
 use time::OffsetDateTime;
 
 use crate::checks::Claims;
-use crate::consequence;
-use crate::domain::monitoring::{Event, Lifecycle};
+use crate::consequence::Queue;
+use crate::domain::monitoring::{Event, Lifecycle, Monitoring};
 use crate::store::monitoring::{self as store, AppliedEvent};
 
 /// The effects of project events on monitorings.
@@ -25,29 +28,53 @@ impl Reactions {
 
 impl Effects for Reactions {
     async fn apply(&self, tx: &Tx, event: &InboundEvent) -> Result<(), EffectError> {
-        let inbound = &event.inbound;
+        self.apply_all(tx, std::slice::from_ref(event)).await
+    }
+
+    const AT_ONCE: usize = 64;
+
+    async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
         // A type that this version does not know changes nothing here.
-        let Some(decoded) = &event.event else { return Ok(()) };
+        let known: Vec<_> = events.iter().filter_map(|event| Some((&event.inbound, event.event.as_ref()?))).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
         let now = db::now();
-        let monitoring = store::lock(tx, &inbound.stream_id).await?;
-        let changed = lifecycle(decoded, inbound.time.unwrap_or(now))
-            .and_then(|what| monitoring.after(Event { id: &inbound.id, what, applied_at: now }));
-        if let Some((monitoring, consequence)) = &changed {
-            store::save(tx, monitoring).await?;
-            consequence::settle(tx, monitoring, *consequence, now).await?;
+        let mut monitorings =
+            store::lock_all(tx, &known.iter().map(|(inbound, _)| &inbound.stream_id).collect()).await?;
+        let mut changed: BTreeSet<&ProjectId> = BTreeSet::new();
+        let mut queue = Queue::default();
+        let mut applied = Vec::with_capacity(known.len());
+        for (inbound, decoded) in known {
+            let study = &inbound.stream_id;
+            let monitoring = monitorings.entry(study.clone()).or_insert_with(|| Monitoring::new(study.clone()));
+            let after = lifecycle(decoded, inbound.time.unwrap_or(now))
+                .and_then(|what| monitoring.clone().after(Event { id: &inbound.id, what, applied_at: now }));
+            let is_changed = after.is_some();
+            if let Some((after, consequence)) = after {
+                queue.settle(tx, &after, consequence, now).await?;
+                *monitoring = after;
+                changed.insert(study);
+            }
+            // A plain record that changed nothing has no number that would leave a gap.
+            if is_changed || inbound.sequence.is_some() {
+                let event = AppliedEvent {
+                    event_id: inbound.id.clone(),
+                    event_type: inbound.event_type.clone(),
+                    sequence: inbound.sequence,
+                    applied_at: now,
+                };
+                applied.push((study, event));
+            }
+        }
+        queue.write(tx, now).await?;
+        if !changed.is_empty() {
+            let changed: Vec<&Monitoring> = changed.iter().filter_map(|study| monitorings.get(*study)).collect();
+            store::save(tx, &changed).await?;
             // Also without a new run: a resume sets those free that wait.
             self.claims.wake();
         }
-        // A plain record that changed nothing has no number that would leave a gap.
-        if changed.is_some() || inbound.sequence.is_some() {
-            let applied = AppliedEvent {
-                event_id: inbound.id.clone(),
-                event_type: inbound.event_type.clone(),
-                sequence: inbound.sequence,
-                applied_at: now,
-            };
-            store::note_event(tx, &inbound.stream_id, &applied).await?;
-        }
+        store::note_events(tx, &applied).await?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{INSERT_CHUNK, parsed};
-use crate::domain::plan::Window;
+use crate::domain::plan::{Subject, Window};
 use crate::domain::submission::AssignmentState;
 
 /// A row to write.
@@ -43,58 +43,75 @@ pub(crate) struct Cause {
     pub(crate) at: OffsetDateTime,
 }
 
-/// Writes assignments.
+/// Writes assignments, each with its cause.
 ///
 /// # Errors
 /// The database's; a unique violation for a double.
-pub(crate) async fn insert(tx: &Tx, cause: &Cause, assignments: &[NewAssignment]) -> Result<(), DbErr> {
+pub(crate) async fn insert(tx: &Tx, assignments: &[(&Cause, NewAssignment)]) -> Result<(), DbErr> {
+    let columns = [
+        ("id", "uuid"),
+        ("study_id", "text"),
+        ("subject_id", "text"),
+        ("site_id", "text"),
+        ("visit_id", "text"),
+        ("instrument_id", "text"),
+        ("schedule_version", "bigint"),
+        ("state", "text"),
+        ("window_opens_on", "date"),
+        ("due_on", "date"),
+        ("window_closes_on", "date"),
+        ("event_id", "text"),
+        ("created_at", "timestamptz"),
+    ];
+    let row = |(cause, new): &(&Cause, NewAssignment)| -> [Value; 13] {
+        [
+            new.id.into(),
+            cause.study.as_str().into(),
+            new.subject_id.as_str().into(),
+            new.site_id.as_str().into(),
+            new.visit_id.as_str().into(),
+            new.instrument_id.as_str().into(),
+            cause.schedule_version.into(),
+            new.state.as_str().into(),
+            new.window.opens_on.into(),
+            new.window.due_on.into(),
+            new.window.closes_on.into(),
+            cause.event_id.as_str().into(),
+            cause.at.into(),
+        ]
+    };
     for chunk in assignments.chunks(INSERT_CHUNK) {
-        let sql = format!(
-            "INSERT INTO assignment (id, study_id, subject_id, site_id, visit_id, instrument_id, schedule_version, state,
-             window_opens_on, due_on, window_closes_on, event_id, created_at) VALUES {}",
-            db::rows(13, chunk.len())
-        );
-        let values = chunk.iter().flat_map(|new| -> [Value; 13] {
-            [
-                new.id.into(),
-                cause.study.as_str().into(),
-                new.subject_id.as_str().into(),
-                new.site_id.as_str().into(),
-                new.visit_id.as_str().into(),
-                new.instrument_id.as_str().into(),
-                cause.schedule_version.into(),
-                new.state.as_str().into(),
-                new.window.opens_on.into(),
-                new.window.due_on.into(),
-                new.window.closes_on.into(),
-                cause.event_id.as_str().into(),
-                cause.at.into(),
-            ]
-        });
-        db::exec(tx, &sql, values).await?;
+        db::insert(tx, "assignment", &columns, chunk.iter().map(row).collect(), "").await?;
     }
     Ok(())
 }
 
-/// `(subject, visit, instrument)` of each assignment of these subjects that is not cancelled.
+/// `(study, subject, visit, instrument)` of each assignment of these studies' subjects that is not cancelled.
 ///
 /// # Errors
 /// The database's.
 pub(crate) async fn asked(
     tx: &Tx,
-    study: &ProjectId,
-    subject_ids: &[&str],
-) -> Result<HashSet<(String, String, String)>, DbErr> {
+    subjects: &[(ProjectId, Subject)],
+) -> Result<HashSet<(ProjectId, String, String, String)>, DbErr> {
+    if subjects.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let kind = db::kind_of(tx);
+    let studies: BTreeSet<&str> = subjects.iter().map(|(study, _)| study.as_str()).collect();
+    let (studies, mut values) = db::among(kind, 1, "text", studies.into_iter().map(Value::from).collect())?;
+    let ids: BTreeSet<&str> = subjects.iter().map(|(_, subject)| subject.id.as_str()).collect();
+    let (ids, more) = db::among(kind, values.len() + 1, "text", ids.into_iter().map(Value::from).collect())?;
+    values.extend(more);
     let sql = format!(
-        "SELECT subject_id, visit_id, instrument_id FROM assignment
-         WHERE study_id = $1 AND state <> 'CANCELLED' AND subject_id IN ({})",
-        db::list(2, subject_ids.len())
+        "SELECT study_id, subject_id, visit_id, instrument_id FROM assignment
+         WHERE study_id {studies} AND state <> 'CANCELLED' AND subject_id {ids}"
     );
-    let values = std::iter::once(study.as_str().into()).chain(subject_ids.iter().map(|id| (*id).into()));
     let rows = db::query_all(tx, &sql, values).await?;
     rows.iter()
         .map(|row| {
-            Ok((row.try_get("", "subject_id")?, row.try_get("", "visit_id")?, row.try_get("", "instrument_id")?))
+            let visit = (row.try_get("", "visit_id")?, row.try_get("", "instrument_id")?);
+            Ok((parsed(row, "study_id")?, row.try_get("", "subject_id")?, visit.0, visit.1))
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! The row of a study, its lock, and the events applied to it. Must not decide anything.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contracts::ids::ProjectId;
 use outbox::db::{self, ConnectionTrait, DbErr, Kind, Tx, Value};
@@ -41,27 +41,64 @@ pub(crate) struct Start {
 /// # Errors
 /// The database's.
 pub(crate) async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Campaign, DbErr> {
-    let sql = "INSERT INTO campaign (study_id, state, schedule_version, created_at) VALUES ($1, $2, 0, $3)
-               ON CONFLICT (study_id) DO NOTHING";
-    db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), now.into()]).await?;
+    let locked = lock_all(tx, &[study].into(), now).await?.remove(study);
+    locked.ok_or_else(|| DbErr::RecordNotFound(format!("campaign {study} vanished")))
+}
+
+/// The same for several studies, in few statements.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn lock_all(
+    tx: &Tx,
+    studies: &BTreeSet<&ProjectId>,
+    now: OffsetDateTime,
+) -> Result<BTreeMap<ProjectId, Campaign>, DbErr> {
+    let mut locked = lock_known(tx, studies).await?;
+    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
+    if !new.is_empty() {
+        let columns =
+            [("study_id", "text"), ("state", "text"), ("schedule_version", "bigint"), ("created_at", "timestamptz")];
+        let row = |study: &&ProjectId| -> [Value; 4] {
+            [study.as_str().into(), State::Pending.as_str().into(), 0_i64.into(), now.into()]
+        };
+        let rows = new.iter().map(row).collect();
+        db::insert(tx, "campaign", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
+        locked.append(&mut lock_known(tx, &new).await?);
+    }
+    Ok(locked)
+}
+
+/// In the order of bytes, as the gate does: a database's own order of text is another one, and the two could lock each other out.
+async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Campaign>, DbErr> {
+    let kind = db::kind_of(tx);
+    let suffix = match kind {
+        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
+        Kind::Sqlite => "",
+    };
+    let (found, values) = db::among(kind, 1, "text", studies.iter().map(|study| study.as_str().into()).collect())?;
     let sql = format!(
-        "SELECT state, schedule_version, started_at, start_event_id, generate_after FROM campaign WHERE study_id = $1{}",
-        db::lock_suffix(db::kind_of(tx))
+        "SELECT study_id, state, schedule_version, started_at, start_event_id, generate_after FROM campaign
+         WHERE study_id {found}{suffix}"
     );
-    let row = db::query_one(tx, &sql, [study.as_str().into()])
-        .await?
-        .ok_or_else(|| DbErr::RecordNotFound(format!("campaign {study} vanished")))?;
-    let start = row
-        .try_get::<Option<OffsetDateTime>>("", "started_at")?
-        .zip(row.try_get::<Option<String>>("", "start_event_id")?)
-        .map(|(at, event_id)| Start { at, event_id });
-    Ok(Campaign {
-        study: study.clone(),
-        state: parsed(&row, "state")?,
-        schedule_version: row.try_get("", "schedule_version")?,
-        start,
-        generate_after: row.try_get("", "generate_after")?,
-    })
+    let rows = db::query_all(tx, &sql, values).await?;
+    rows.iter()
+        .map(|row| {
+            let start = row
+                .try_get::<Option<OffsetDateTime>>("", "started_at")?
+                .zip(row.try_get::<Option<String>>("", "start_event_id")?)
+                .map(|(at, event_id)| Start { at, event_id });
+            let study: ProjectId = parsed(row, "study_id")?;
+            let campaign = Campaign {
+                study: study.clone(),
+                state: parsed(row, "state")?,
+                schedule_version: row.try_get("", "schedule_version")?,
+                start,
+                generate_after: row.try_get("", "generate_after")?,
+            };
+            Ok((study, campaign))
+        })
+        .collect()
 }
 
 /// Notes after which subject assignments are still to be generated; None when all are.
@@ -102,33 +139,50 @@ pub(crate) async fn hold_still(tx: &Tx, studies: &BTreeSet<ProjectId>) -> Result
     rows.iter().map(|row| Ok((parsed(row, "study_id")?, parsed(row, "state")?))).collect()
 }
 
-/// Writes the move that an event made. The first start stays.
+impl Campaign {
+    /// Makes the move of an event. The first start stays.
+    pub(crate) fn make(&mut self, step: &Move, event_id: &str) {
+        self.state = step.to;
+        if self.start.is_none() {
+            self.start = step.started_at.map(|at| Start { at, event_id: event_id.to_owned() });
+        }
+    }
+}
+
+/// Writes campaigns that events moved, each with the id of the last that did.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn apply(
-    tx: &Tx,
-    campaign: &mut Campaign,
-    step: &Move,
-    event_id: &str,
-    now: OffsetDateTime,
-) -> Result<(), DbErr> {
-    campaign.state = step.to;
-    if campaign.start.is_none() {
-        campaign.start = step.started_at.map(|at| Start { at, event_id: event_id.to_owned() });
-    }
-    let (started_at, start_event_id) = campaign.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
-    let sql = "UPDATE campaign SET state = $1, started_at = $2, start_event_id = $3, last_event_id = $4,
-               last_event_applied_at = $5 WHERE study_id = $6";
-    let values: [Value; 6] = [
-        campaign.state.as_str().into(),
-        started_at.into(),
-        start_event_id.into(),
-        event_id.into(),
-        now.into(),
-        campaign.study.as_str().into(),
+pub(crate) async fn save(tx: &Tx, moved: &[(&Campaign, &str)], now: OffsetDateTime) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("state", "text"),
+        ("schedule_version", "bigint"),
+        ("started_at", "timestamptz"),
+        ("start_event_id", "text"),
+        ("last_event_id", "text"),
+        ("last_event_applied_at", "timestamptz"),
+        // Written for none: every locked campaign has its row.
+        ("created_at", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await?;
+    let row = |(campaign, event_id): &(&Campaign, &str)| -> [Value; 8] {
+        let (started_at, start_event_id) =
+            campaign.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
+        [
+            campaign.study.as_str().into(),
+            campaign.state.as_str().into(),
+            campaign.schedule_version.into(),
+            started_at.into(),
+            start_event_id.into(),
+            (*event_id).into(),
+            now.into(),
+            now.into(),
+        ]
+    };
+    let update = "ON CONFLICT (study_id) DO UPDATE SET state = excluded.state, started_at = excluded.started_at,
+                  start_event_id = excluded.start_event_id, last_event_id = excluded.last_event_id,
+                  last_event_applied_at = excluded.last_event_applied_at";
+    db::insert(tx, "campaign", &columns, moved.iter().map(row).collect(), update).await?;
     Ok(())
 }
 
@@ -156,21 +210,28 @@ pub(crate) struct AppliedEvent {
     pub(crate) applied_at: OffsetDateTime,
 }
 
-/// Notes that an event was applied.
+/// Notes which events were applied, in their order.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Result<(), DbErr> {
-    let sql = "INSERT INTO applied_event (study_id, event_id, event_type, sequence, applied_at)
-               VALUES ($1, $2, $3, $4, $5)";
-    let values: [Value; 5] = [
-        study.as_str().into(),
-        event.event_id.as_str().into(),
-        event.event_type.as_str().into(),
-        event.sequence.into(),
-        event.applied_at.into(),
+pub(crate) async fn note_events(tx: &Tx, events: &[(&ProjectId, AppliedEvent)]) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("event_id", "text"),
+        ("event_type", "text"),
+        ("sequence", "bigint"),
+        ("applied_at", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await?;
+    let row = |(study, event): &(&ProjectId, AppliedEvent)| -> [Value; 5] {
+        [
+            study.as_str().into(),
+            event.event_id.as_str().into(),
+            event.event_type.as_str().into(),
+            event.sequence.into(),
+            event.applied_at.into(),
+        ]
+    };
+    db::insert(tx, "applied_event", &columns, events.iter().map(row).collect(), "").await?;
     Ok(())
 }
 

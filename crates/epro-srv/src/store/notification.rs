@@ -29,36 +29,46 @@ pub(crate) struct NewNotification {
     pub(crate) due_at: OffsetDateTime,
 }
 
-/// Writes notifications.
+/// Writes notifications, each with its cause.
 ///
 /// # Errors
 /// The database's; a unique violation for a double.
-pub(crate) async fn insert(tx: &Tx, cause: &Cause, notifications: &[NewNotification]) -> Result<(), DbErr> {
+pub(crate) async fn insert(tx: &Tx, notifications: &[(&Cause, NewNotification)]) -> Result<(), DbErr> {
+    let columns = [
+        ("id", "uuid"),
+        ("study_id", "text"),
+        ("assignment_id", "uuid"),
+        ("subject_id", "text"),
+        ("kind", "text"),
+        ("channel", "text"),
+        ("state", "text"),
+        ("event_id", "text"),
+        ("due_at", "timestamptz"),
+        ("created_at", "timestamptz"),
+        ("next_attempt_at", "timestamptz"),
+        ("sent_at", "timestamptz"),
+        ("attempts", "bigint"),
+    ];
+    let row = |(cause, new): &(&Cause, NewNotification)| -> [Value; 13] {
+        let is_sent = new.state == PushState::Sent;
+        [
+            new.id.into(),
+            cause.study.as_str().into(),
+            new.assignment_id.into(),
+            new.subject_id.as_str().into(),
+            new.kind.as_str().into(),
+            new.channel.as_str().into(),
+            new.state.as_str().into(),
+            cause.event_id.as_str().into(),
+            new.due_at.into(),
+            cause.at.into(),
+            new.due_at.into(),
+            is_sent.then_some(cause.at).into(),
+            i64::from(is_sent).into(),
+        ]
+    };
     for chunk in notifications.chunks(INSERT_CHUNK) {
-        let sql = format!(
-            "INSERT INTO notification (id, study_id, assignment_id, subject_id, kind, channel, state, event_id, due_at,
-             created_at, next_attempt_at, sent_at, attempts) VALUES {}",
-            db::rows(13, chunk.len())
-        );
-        let values = chunk.iter().flat_map(|new| -> [Value; 13] {
-            let is_sent = new.state == PushState::Sent;
-            [
-                new.id.into(),
-                cause.study.as_str().into(),
-                new.assignment_id.into(),
-                new.subject_id.as_str().into(),
-                new.kind.as_str().into(),
-                new.channel.as_str().into(),
-                new.state.as_str().into(),
-                cause.event_id.as_str().into(),
-                new.due_at.into(),
-                cause.at.into(),
-                new.due_at.into(),
-                is_sent.then_some(cause.at).into(),
-                i64::from(is_sent).into(),
-            ]
-        });
-        db::exec(tx, &sql, values).await?;
+        db::insert(tx, "notification", &columns, chunk.iter().map(row).collect(), "").await?;
     }
     Ok(())
 }

@@ -1,45 +1,81 @@
 //! The account of a study under its lock, its sites, and the events applied to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::ids::{ProjectId, SiteId};
 use contracts::inbound::Inbound;
-use outbox::db::{self, ConnectionTrait, DbErr, Tx, Value};
+use outbox::db::{self, DbErr, Kind, Tx, Value};
 use time::{Date, OffsetDateTime};
 
-use super::{INSERT_CHUNK, fee_schedule, parsed};
-use crate::domain::{Account, Due, Site, Start, State, Step};
+use super::{among, fee_schedule, parsed};
+use crate::domain::{Account, Due, Site, Start, State};
 
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first. What else belongs to the account is read
 /// after the lock, so it is what the last holder of the lock left.
 pub(crate) async fn lock(tx: &Tx, study: &ProjectId, now: OffsetDateTime) -> Result<Account, DbErr> {
-    let sql = "INSERT INTO account (study_id, state, created_at) VALUES ($1, $2, $3) ON CONFLICT (study_id) DO NOTHING";
-    db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), now.into()]).await?;
-    let sql = format!(
-        "SELECT state, started_at, start_event_id FROM account WHERE study_id = $1{}",
-        db::lock_suffix(db::kind_of(tx))
-    );
-    let row = db::query_one(tx, &sql, [study.as_str().into()])
-        .await?
-        .ok_or_else(|| DbErr::RecordNotFound(format!("the account of study {study} vanished")))?;
-    let start = row
-        .try_get::<Option<OffsetDateTime>>("", "started_at")?
-        .zip(row.try_get::<Option<String>>("", "start_event_id")?)
-        .map(|(at, event_id)| Start { at, event_id });
-    Ok(Account {
-        study: study.clone(),
-        state: parsed(&row, "state")?,
-        start,
-        sites: sites(tx, study).await?,
-        schedules: fee_schedule::of(tx, study).await?,
-    })
+    let locked = lock_all(tx, &[study].into(), now).await?.remove(study);
+    locked.ok_or_else(|| DbErr::RecordNotFound(format!("the account of study {study} vanished")))
 }
 
-async fn sites(conn: &impl ConnectionTrait, study: &ProjectId) -> Result<BTreeMap<SiteId, Site>, DbErr> {
-    let sql = "SELECT site.site_id, site.activated_at, site.due_on, site.due_event_id, payable.kind
-               FROM site LEFT JOIN payable ON payable.study_id = site.study_id AND payable.site_id = site.site_id
-               WHERE site.study_id = $1";
-    let rows = db::query_all(conn, sql, [study.as_str().into()]).await?;
+/// The same for several studies, in few statements.
+pub(crate) async fn lock_all(
+    tx: &Tx,
+    studies: &BTreeSet<&ProjectId>,
+    now: OffsetDateTime,
+) -> Result<BTreeMap<ProjectId, Account>, DbErr> {
+    let mut locked = lock_known(tx, studies).await?;
+    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
+    if !new.is_empty() {
+        let columns = [("study_id", "text"), ("state", "text"), ("created_at", "timestamptz")];
+        let row =
+            |study: &&ProjectId| -> [Value; 3] { [study.as_str().into(), State::Pending.as_str().into(), now.into()] };
+        let rows = new.iter().map(row).collect();
+        db::insert(tx, "account", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
+        locked.append(&mut lock_known(tx, &new).await?);
+    }
+    for (study, site_id, site) in sites(tx, studies).await? {
+        if let Some(account) = locked.get_mut(&study) {
+            account.sites.insert(site_id, site);
+        }
+    }
+    for (study, schedule) in fee_schedule::of(tx, studies).await? {
+        if let Some(account) = locked.get_mut(&study) {
+            account.schedules.push(schedule);
+        }
+    }
+    Ok(locked)
+}
+
+/// In the order of bytes, as everybody who locks several: the two could lock each other out otherwise.
+async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Account>, DbErr> {
+    let suffix = match db::kind_of(tx) {
+        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
+        Kind::Sqlite => "",
+    };
+    let (found, values) = among(tx, studies)?;
+    let sql = format!("SELECT study_id, state, started_at, start_event_id FROM account WHERE study_id {found}{suffix}");
+    let rows = db::query_all(tx, &sql, values).await?;
+    rows.iter()
+        .map(|row| {
+            let start = row
+                .try_get::<Option<OffsetDateTime>>("", "started_at")?
+                .zip(row.try_get::<Option<String>>("", "start_event_id")?)
+                .map(|(at, event_id)| Start { at, event_id });
+            let study: ProjectId = parsed(row, "study_id")?;
+            let account = Account { state: parsed(row, "state")?, start, ..Account::new(study.clone()) };
+            Ok((study, account))
+        })
+        .collect()
+}
+
+async fn sites(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<Vec<(ProjectId, SiteId, Site)>, DbErr> {
+    let (found, values) = among(tx, studies)?;
+    let sql = format!(
+        "SELECT site.study_id, site.site_id, site.activated_at, site.due_on, site.due_event_id, payable.kind
+         FROM site LEFT JOIN payable ON payable.study_id = site.study_id AND payable.site_id = site.site_id
+         WHERE site.study_id {found}"
+    );
+    let rows = db::query_all(tx, &sql, values).await?;
     rows.iter()
         .map(|row| {
             let due = row
@@ -48,58 +84,94 @@ async fn sites(conn: &impl ConnectionTrait, study: &ProjectId) -> Result<BTreeMa
                 .map(|(on, event_id)| Due { on, event_id });
             let has_payable = row.try_get::<Option<String>>("", "kind")?.is_some();
             let site = Site { activated_at: row.try_get("", "activated_at")?, due, has_payable };
-            Ok((parsed(row, "site_id")?, site))
+            Ok((parsed(row, "study_id")?, parsed(row, "site_id")?, site))
         })
         .collect()
 }
 
-/// Writes what an event did to a locked account, but not its payables.
-pub(crate) async fn save(tx: &Tx, step: &Step, event_id: &str, now: OffsetDateTime) -> Result<(), DbErr> {
-    let account = &step.account;
-    let (started_at, start_event_id) = account.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
-    let sql = "UPDATE account SET state = $2, started_at = $3, start_event_id = $4, last_event_id = $5, \
-               last_event_applied_at = $6 WHERE study_id = $1";
-    let values: [Value; 6] = [
-        account.study.as_str().into(),
-        account.state.as_str().into(),
-        started_at.into(),
-        start_event_id.into(),
-        event_id.into(),
-        now.into(),
-    ];
-    db::exec(tx, sql, values).await?;
-    let touched: Vec<(&SiteId, &Site)> =
-        account.sites.iter().filter(|(site_id, _)| step.touched.contains(*site_id)).collect();
-    for chunk in touched.chunks(INSERT_CHUNK) {
-        save_sites(tx, &account.study, chunk).await?;
-    }
-    Ok(())
+/// What an event did to a locked account, to be written.
+#[derive(Debug)]
+pub(crate) struct Changed<'a> {
+    pub(crate) account: &'a Account,
+    /// The sites that are new or became due.
+    pub(crate) touched: &'a BTreeSet<SiteId>,
+    /// The last event that changed it.
+    pub(crate) event_id: &'a str,
 }
 
-async fn save_sites(tx: &Tx, study: &ProjectId, sites: &[(&SiteId, &Site)]) -> Result<(), DbErr> {
-    let sql = format!(
-        "INSERT INTO site (study_id, site_id, activated_at, due_on, due_event_id) VALUES {} \
-         ON CONFLICT (study_id, site_id) DO UPDATE SET due_on = excluded.due_on, due_event_id = excluded.due_event_id",
-        db::rows(5, sites.len())
-    );
-    let values = sites.iter().flat_map(|(site_id, site)| -> [Value; 5] {
-        let (on, event_id) = site.due.as_ref().map(|due| (due.on, due.event_id.clone())).unzip();
-        [study.as_str().into(), site_id.as_str().into(), site.activated_at.into(), on.into(), event_id.into()]
+/// Writes what events did to locked accounts, but not their payables.
+pub(crate) async fn save(tx: &Tx, changed: &[Changed<'_>], now: OffsetDateTime) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("state", "text"),
+        ("started_at", "timestamptz"),
+        ("start_event_id", "text"),
+        ("last_event_id", "text"),
+        ("last_event_applied_at", "timestamptz"),
+        // Written for none: every locked account has its row.
+        ("created_at", "timestamptz"),
+    ];
+    let row = |Changed { account, event_id, .. }: &Changed<'_>| -> [Value; 7] {
+        let (started_at, start_event_id) =
+            account.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
+        [
+            account.study.as_str().into(),
+            account.state.as_str().into(),
+            started_at.into(),
+            start_event_id.into(),
+            (*event_id).into(),
+            now.into(),
+            now.into(),
+        ]
+    };
+    let update = "ON CONFLICT (study_id) DO UPDATE SET state = excluded.state, started_at = excluded.started_at,
+                  start_event_id = excluded.start_event_id, last_event_id = excluded.last_event_id,
+                  last_event_applied_at = excluded.last_event_applied_at";
+    db::insert(tx, "account", &columns, changed.iter().map(row).collect(), update).await?;
+    let columns = [
+        ("study_id", "text"),
+        ("site_id", "text"),
+        ("activated_at", "timestamptz"),
+        ("due_on", "date"),
+        ("due_event_id", "text"),
+    ];
+    let sites = changed.iter().flat_map(|Changed { account, touched, .. }| {
+        let touched = account.sites.iter().filter(|(site_id, _)| touched.contains(*site_id));
+        touched.map(|(site_id, site)| -> [Value; 5] {
+            let (on, event_id) = site.due.as_ref().map(|due| (due.on, due.event_id.clone())).unzip();
+            [
+                account.study.as_str().into(),
+                site_id.as_str().into(),
+                site.activated_at.into(),
+                on.into(),
+                event_id.into(),
+            ]
+        })
     });
-    db::exec(tx, &sql, values).await.map(drop)
+    let update =
+        "ON CONFLICT (study_id, site_id) DO UPDATE SET due_on = excluded.due_on, due_event_id = excluded.due_event_id";
+    db::insert(tx, "site", &columns, sites.collect(), update).await.map(drop)
 }
 
-/// Notes that an event was applied. A unique violation means that this event was applied before, under another number.
-pub(crate) async fn note_event(tx: &Tx, inbound: &Inbound, now: OffsetDateTime) -> Result<(), DbErr> {
-    let sql = "INSERT INTO applied_event (study_id, source, event_id, event_type, sequence, applied_at) \
-               VALUES ($1, $2, $3, $4, $5, $6)";
-    let values: [Value; 6] = [
-        inbound.stream_id.as_str().into(),
-        inbound.source.as_str().into(),
-        inbound.id.as_str().into(),
-        inbound.event_type.as_str().into(),
-        inbound.sequence.into(),
-        now.into(),
+/// Notes which events were applied, in their order. A unique violation means that one of them was applied before, under another number.
+pub(crate) async fn note_events(tx: &Tx, events: &[&Inbound], now: OffsetDateTime) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("source", "text"),
+        ("event_id", "text"),
+        ("event_type", "text"),
+        ("sequence", "bigint"),
+        ("applied_at", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await.map(drop)
+    let row = |inbound: &&Inbound| -> [Value; 6] {
+        [
+            inbound.stream_id.as_str().into(),
+            inbound.source.as_str().into(),
+            inbound.id.as_str().into(),
+            inbound.event_type.as_str().into(),
+            inbound.sequence.into(),
+            now.into(),
+        ]
+    };
+    db::insert(tx, "applied_event", &columns, events.iter().map(row).collect(), "").await.map(drop)
 }

@@ -1,11 +1,11 @@
 //! Fee schedules: written once, never changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::ids::{ProjectId, SiteId};
 use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
 
-use super::{parsed, unreadable};
+use super::{among, parsed, unreadable};
 use crate::domain::{Fee, FeeSchedule, Span, Terms};
 
 /// Writes a schedule.
@@ -32,11 +32,18 @@ pub(crate) async fn insert(tx: &Tx, study: &ProjectId, schedule: &FeeSchedule) -
     db::exec(tx, &sql, values).await.map(drop)
 }
 
-/// The schedules of a study by their first day; at most as many as a study may have.
-pub(crate) async fn of(conn: &impl ConnectionTrait, study: &ProjectId) -> Result<Vec<FeeSchedule>, DbErr> {
-    let sql = "SELECT id, currency, effective_from, effective_to, startup_fee_minor, site_fees, created_at, created_by \
-               FROM fee_schedule WHERE study_id = $1 ORDER BY effective_from";
-    db::query_all(conn, sql, [study.as_str().into()]).await?.iter().map(read).collect()
+/// The schedules of these studies, each study's by their first day; at most as many as a study may have.
+pub(crate) async fn of(
+    conn: &impl ConnectionTrait,
+    studies: &BTreeSet<&ProjectId>,
+) -> Result<Vec<(ProjectId, FeeSchedule)>, DbErr> {
+    let (found, values) = among(conn, studies)?;
+    let sql = format!(
+        "SELECT study_id, id, currency, effective_from, effective_to, startup_fee_minor, site_fees, created_at, created_by \
+         FROM fee_schedule WHERE study_id {found} ORDER BY study_id, effective_from"
+    );
+    let rows = db::query_all(conn, &sql, values).await?;
+    rows.iter().map(|row| Ok((parsed(row, "study_id")?, read(row)?))).collect()
 }
 
 fn read(row: &QueryResult) -> Result<FeeSchedule, DbErr> {

@@ -5,8 +5,8 @@ use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{INSERT_CHUNK, parsed, payable, sql_limit};
-use crate::domain::{NewPayable, Posting, TrialBalanceLine};
+use super::{Arising, parsed, payable, sql_limit};
+use crate::domain::{Posting, TrialBalanceLine};
 
 /// An entry of the journal.
 #[derive(Debug, Clone)]
@@ -19,31 +19,33 @@ pub(crate) struct Entry {
 }
 
 /// Books payables that arise. Within a study ids rise in the order of posting, since its lock is held.
-pub(super) async fn post(tx: &Tx, study: &ProjectId, arising: &[NewPayable], now: OffsetDateTime) -> Result<(), DbErr> {
-    let postings: Vec<(&NewPayable, Posting)> =
-        arising.iter().filter_map(|payable| Some((payable, Posting::of(payable)?))).collect();
-    for chunk in postings.chunks(INSERT_CHUNK) {
-        let sql = format!(
-            "INSERT INTO journal_entry (study_id, payable_id, event_id, description, debit_account, credit_account, \
-             currency, amount_minor, posted_at) VALUES {}",
-            db::rows(9, chunk.len())
-        );
-        let values = chunk.iter().flat_map(|(payable, posting)| -> [Value; 9] {
-            [
-                study.as_str().into(),
-                payable::id(study, payable).into(),
-                payable.event_id.as_str().into(),
-                posting.description.as_str().into(),
-                posting.debit.as_str().into(),
-                posting.credit.as_str().into(),
-                posting.currency.code().into(),
-                posting.amount_minor.into(),
-                now.into(),
-            ]
-        });
-        db::exec(tx, &sql, values).await?;
-    }
-    Ok(())
+pub(super) async fn post(tx: &Tx, arising: &[Arising<'_>], now: OffsetDateTime) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("payable_id", "uuid"),
+        ("event_id", "text"),
+        ("description", "text"),
+        ("debit_account", "text"),
+        ("credit_account", "text"),
+        ("currency", "text"),
+        ("amount_minor", "bigint"),
+        ("posted_at", "timestamptz"),
+    ];
+    let row = |(study, payable): &Arising<'_>| -> Option<[Value; 9]> {
+        let posting = Posting::of(payable)?;
+        Some([
+            study.as_str().into(),
+            payable::id(study, payable).into(),
+            payable.event_id.as_str().into(),
+            posting.description.into(),
+            posting.debit.as_str().into(),
+            posting.credit.as_str().into(),
+            posting.currency.code().into(),
+            posting.amount_minor.into(),
+            now.into(),
+        ])
+    };
+    db::insert(tx, "journal_entry", &columns, arising.iter().filter_map(row).collect(), "").await.map(drop)
 }
 
 /// Up to `limit` entries of a study with ids above `after`, in the order of posting.

@@ -10,23 +10,26 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use contracts::ids::ProjectId;
-use outbox::db::{DbErr, QueryResult, Tx, Value};
+use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
 use time::OffsetDateTime;
 
 use crate::domain::NewPayable;
 
-/// Rows of one INSERT: far below the number of bind variables that either database takes.
-const INSERT_CHUNK: usize = 200;
+/// Payables that arise in a study.
+pub(crate) type Arising<'a> = (&'a ProjectId, &'a NewPayable);
 
 /// Writes payables that arise, and books them.
-pub(crate) async fn arise(
-    tx: &Tx,
-    study: &ProjectId,
-    arising: &[NewPayable],
-    now: OffsetDateTime,
-) -> Result<(), DbErr> {
-    payable::insert(tx, study, arising, now).await?;
-    journal::post(tx, study, arising, now).await
+pub(crate) async fn arise(tx: &Tx, arising: &[Arising<'_>], now: OffsetDateTime) -> Result<(), DbErr> {
+    payable::insert(tx, arising, now).await?;
+    journal::post(tx, arising, now).await
+}
+
+/// What to write behind `study_id` to find these studies, and its values.
+fn among<'a>(
+    conn: &impl ConnectionTrait,
+    studies: impl IntoIterator<Item = &'a &'a ProjectId>,
+) -> Result<(String, Vec<Value>), DbErr> {
+    db::among(db::kind_of(conn), 1, "text", studies.into_iter().map(|study| study.as_str().into()).collect())
 }
 
 /// Reads a text column that names a state, an id or a currency.

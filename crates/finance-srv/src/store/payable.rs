@@ -5,7 +5,7 @@ use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{INSERT_CHUNK, parsed, sql_limit, unreadable};
+use super::{Arising, parsed, sql_limit, unreadable};
 use crate::domain::{Currency, Fee, NewPayable, PayableKind, PayableState, Settlement};
 
 /// Namespace of the ids of payables.
@@ -34,37 +34,38 @@ pub(super) fn id(study: &ProjectId, payable: &NewPayable) -> Uuid {
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 
-pub(super) async fn insert(
-    tx: &Tx,
-    study: &ProjectId,
-    arising: &[NewPayable],
-    now: OffsetDateTime,
-) -> Result<(), DbErr> {
-    for chunk in arising.chunks(INSERT_CHUNK) {
-        let sql = format!(
-            "INSERT INTO payable (id, study_id, site_id, kind, currency, amount_minor, state, fee_schedule_id, event_id, \
-             last_event_id, created_at, updated_at) VALUES {}",
-            db::rows(12, chunk.len())
-        );
-        let values = chunk.iter().flat_map(|payable| -> [Value; 12] {
-            [
-                id(study, payable).into(),
-                study.as_str().into(),
-                payable.site_id.as_str().into(),
-                payable.kind.as_str().into(),
-                payable.currency.code().into(),
-                payable.amount.minor().into(),
-                payable.state.as_str().into(),
-                payable.fee_schedule_id.into(),
-                payable.event_id.as_str().into(),
-                payable.event_id.as_str().into(),
-                now.into(),
-                now.into(),
-            ]
-        });
-        db::exec(tx, &sql, values).await?;
-    }
-    Ok(())
+pub(super) async fn insert(tx: &Tx, arising: &[Arising<'_>], now: OffsetDateTime) -> Result<(), DbErr> {
+    let columns = [
+        ("id", "uuid"),
+        ("study_id", "text"),
+        ("site_id", "text"),
+        ("kind", "text"),
+        ("currency", "text"),
+        ("amount_minor", "bigint"),
+        ("state", "text"),
+        ("fee_schedule_id", "uuid"),
+        ("event_id", "text"),
+        ("last_event_id", "text"),
+        ("created_at", "timestamptz"),
+        ("updated_at", "timestamptz"),
+    ];
+    let row = |(study, payable): &Arising<'_>| -> [Value; 12] {
+        [
+            id(study, payable).into(),
+            study.as_str().into(),
+            payable.site_id.as_str().into(),
+            payable.kind.as_str().into(),
+            payable.currency.code().into(),
+            payable.amount.minor().into(),
+            payable.state.as_str().into(),
+            payable.fee_schedule_id.into(),
+            payable.event_id.as_str().into(),
+            payable.event_id.as_str().into(),
+            now.into(),
+            now.into(),
+        ]
+    };
+    db::insert(tx, "payable", &columns, arising.iter().map(row).collect(), "").await.map(drop)
 }
 
 /// Moves the payables of a study as `settlement` says.

@@ -54,7 +54,7 @@ pub(crate) async fn read(conn: &impl ConnectionTrait, study: &ProjectId) -> Resu
     Ok(Some(View {
         state: parsed(&row, "state")?,
         totals: totals(conn, study).await?,
-        schedules: fee_schedule::of(conn, study).await?,
+        schedules: fee_schedule::of(conn, &[study].into()).await?.into_iter().map(|(_, schedule)| schedule).collect(),
         last_event: row.try_get::<Option<String>>("", "last_event_id")?.zip(last_event_at),
         started_at: row.try_get("", "started_at")?,
         applied_events: events(conn, study).await?,

@@ -74,5 +74,5 @@ async fn store(tx: &Tx, new: &NewRun, claim: &Claim) -> Result<(), Refusal> {
             return Err(Refusal::NoDataset(name.clone()));
         }
     }
-    Ok(run::insert(tx, new, Some(claim)).await?)
+    Ok(run::insert(tx, std::slice::from_ref(new), Some(claim)).await?)
 }

@@ -1,5 +1,7 @@
 //! The row of a study, its lock, and the events applied to it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use contracts::ids::ProjectId;
 use outbox::db::{self, ConnectionTrait, DbErr, Kind, QueryResult, Tx, Value};
 use time::OffsetDateTime;
@@ -15,12 +17,41 @@ const COLUMNS: &str = "study_id, state, plan_version, started_at, start_event_id
 
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first.
 pub(crate) async fn lock(tx: &Tx, study: &ProjectId) -> Result<Monitoring, DbErr> {
-    let sql = "INSERT INTO monitoring (study_id, state, plan_version, is_first_run_queued) VALUES ($1, $2, 0, $3)
-               ON CONFLICT (study_id) DO NOTHING";
-    db::exec(tx, sql, [study.as_str().into(), State::Pending.as_str().into(), false.into()]).await?;
-    let sql = format!("SELECT {COLUMNS} FROM monitoring WHERE study_id = $1{}", db::lock_suffix(db::kind_of(tx)));
-    let row = db::query_one(tx, &sql, [study.as_str().into()]).await?;
-    read(&row.ok_or_else(|| DbErr::RecordNotFound(format!("the monitoring of {study} vanished under its lock")))?)
+    let locked = lock_all(tx, &[study].into()).await?.remove(study);
+    locked.ok_or_else(|| DbErr::RecordNotFound(format!("the monitoring of {study} vanished under its lock")))
+}
+
+/// The same for several studies, in few statements.
+pub(crate) async fn lock_all(
+    tx: &Tx,
+    studies: &BTreeSet<&ProjectId>,
+) -> Result<BTreeMap<ProjectId, Monitoring>, DbErr> {
+    let mut locked = lock_known(tx, studies).await?;
+    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
+    if !new.is_empty() {
+        let columns =
+            [("study_id", "text"), ("state", "text"), ("plan_version", "bigint"), ("is_first_run_queued", "boolean")];
+        let row = |study: &&ProjectId| -> [Value; 4] {
+            [study.as_str().into(), State::Pending.as_str().into(), 0_i64.into(), false.into()]
+        };
+        let rows = new.iter().map(row).collect();
+        db::insert(tx, "monitoring", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
+        locked.append(&mut lock_known(tx, &new).await?);
+    }
+    Ok(locked)
+}
+
+/// In the order of bytes, as everybody who locks several: the two could lock each other out otherwise.
+async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Monitoring>, DbErr> {
+    let kind = db::kind_of(tx);
+    let suffix = match kind {
+        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
+        Kind::Sqlite => "",
+    };
+    let (found, values) = db::among(kind, 1, "text", studies.iter().map(|study| study.as_str().into()).collect())?;
+    let sql = format!("SELECT {COLUMNS} FROM monitoring WHERE study_id {found}{suffix}");
+    let rows = db::query_all(tx, &sql, values).await?;
+    rows.iter().map(|row| read(row).map(|monitoring| (monitoring.study.clone(), monitoring))).collect()
 }
 
 /// The state of a study, which stays as it is until the transaction ends.
@@ -39,24 +70,38 @@ pub(crate) async fn get(conn: &impl ConnectionTrait, study: &ProjectId) -> Resul
     db::query_one(conn, &sql, [study.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Writes a locked monitoring.
-pub(crate) async fn save(tx: &Tx, monitoring: &Monitoring) -> Result<(), DbErr> {
-    let sql = "UPDATE monitoring SET state = $2, plan_version = $3, started_at = $4, start_event_id = $5,
-               is_first_run_queued = $6, last_event_id = $7, last_event_applied_at = $8 WHERE study_id = $1";
-    let (started_at, start_event_id) =
-        monitoring.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
-    let (last_event_id, last_event_applied_at) = monitoring.last_event.clone().unzip();
-    let values: [Value; 8] = [
-        monitoring.study.as_str().into(),
-        monitoring.state.as_str().into(),
-        monitoring.plan_version.into(),
-        started_at.into(),
-        start_event_id.into(),
-        monitoring.is_first_run_queued.into(),
-        last_event_id.into(),
-        last_event_applied_at.into(),
+/// Writes locked monitorings.
+pub(crate) async fn save(tx: &Tx, monitorings: &[&Monitoring]) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("state", "text"),
+        ("plan_version", "bigint"),
+        ("started_at", "timestamptz"),
+        ("start_event_id", "text"),
+        ("is_first_run_queued", "boolean"),
+        ("last_event_id", "text"),
+        ("last_event_applied_at", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await.map(drop)
+    let row = |monitoring: &&Monitoring| -> [Value; 8] {
+        let (started_at, start_event_id) =
+            monitoring.start.as_ref().map(|start| (start.at, start.event_id.clone())).unzip();
+        let (last_event_id, last_event_applied_at) = monitoring.last_event.clone().unzip();
+        [
+            monitoring.study.as_str().into(),
+            monitoring.state.as_str().into(),
+            monitoring.plan_version.into(),
+            started_at.into(),
+            start_event_id.into(),
+            monitoring.is_first_run_queued.into(),
+            last_event_id.into(),
+            last_event_applied_at.into(),
+        ]
+    };
+    let update = "ON CONFLICT (study_id) DO UPDATE SET state = excluded.state, plan_version = excluded.plan_version,
+                  started_at = excluded.started_at, start_event_id = excluded.start_event_id,
+                  is_first_run_queued = excluded.is_first_run_queued, last_event_id = excluded.last_event_id,
+                  last_event_applied_at = excluded.last_event_applied_at";
+    db::insert(tx, "monitoring", &columns, monitorings.iter().map(row).collect(), update).await.map(drop)
 }
 
 fn read(row: &QueryResult) -> Result<Monitoring, DbErr> {
@@ -86,18 +131,25 @@ pub(crate) struct AppliedEvent {
     pub(crate) applied_at: OffsetDateTime,
 }
 
-/// Notes that an event was applied.
-pub(crate) async fn note_event(tx: &Tx, study: &ProjectId, event: &AppliedEvent) -> Result<(), DbErr> {
-    let sql = "INSERT INTO applied_event (study_id, event_id, event_type, sequence, applied_at)
-               VALUES ($1, $2, $3, $4, $5)";
-    let values: [Value; 5] = [
-        study.as_str().into(),
-        event.event_id.as_str().into(),
-        event.event_type.as_str().into(),
-        event.sequence.into(),
-        event.applied_at.into(),
+/// Notes which events were applied, in their order.
+pub(crate) async fn note_events(tx: &Tx, events: &[(&ProjectId, AppliedEvent)]) -> Result<(), DbErr> {
+    let columns = [
+        ("study_id", "text"),
+        ("event_id", "text"),
+        ("event_type", "text"),
+        ("sequence", "bigint"),
+        ("applied_at", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await.map(drop)
+    let row = |(study, event): &(&ProjectId, AppliedEvent)| -> [Value; 5] {
+        [
+            study.as_str().into(),
+            event.event_id.as_str().into(),
+            event.event_type.as_str().into(),
+            event.sequence.into(),
+            event.applied_at.into(),
+        ]
+    };
+    db::insert(tx, "applied_event", &columns, events.iter().map(row).collect(), "").await.map(drop)
 }
 
 /// The newest events applied to a study, in the order of application.

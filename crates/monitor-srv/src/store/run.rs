@@ -10,43 +10,45 @@ use super::{count as read_count, from_json, number, parsed, to_json};
 use crate::domain::check::{Finding, Outcome};
 use crate::domain::run::{Item, NewRun, Run, RunState};
 
-/// Rows of one INSERT: far below the number of bind variables that either database takes.
-const INSERT_CHUNK: usize = 200;
 /// Runs forgotten in one transaction.
 const PRUNE_CHUNK: i64 = 200;
 
 const COLUMNS: &str = "id, study_id, plan_version, state, event_id, created_at, started_at, finished_at";
 
-/// Queues a run, claimed from the beginning where whoever asks for it does it as well.
-pub(crate) async fn insert(tx: &Tx, run: &NewRun, claim: Option<&Claim>) -> Result<(), DbErr> {
-    let sql =
-        "INSERT INTO check_run (id, study_id, plan_version, state, event_id, created_at, claimed_by, claimed_until)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let (claimed_by, claimed_until) = claim.map(|claim| (claim.by, claim.until)).unzip();
-    let values: [Value; 8] = [
-        run.id.into(),
-        run.study.as_str().into(),
-        run.plan_version.into(),
-        RunState::Queued.as_str().into(),
-        run.event_id.as_str().into(),
-        run.created_at.into(),
-        claimed_by.into(),
-        claimed_until.into(),
+/// Queues runs, claimed from the beginning where whoever asks for them does them as well.
+pub(crate) async fn insert(tx: &Tx, runs: &[NewRun], claim: Option<&Claim>) -> Result<(), DbErr> {
+    let columns = [
+        ("id", "uuid"),
+        ("study_id", "text"),
+        ("plan_version", "bigint"),
+        ("state", "text"),
+        ("event_id", "text"),
+        ("created_at", "timestamptz"),
+        ("claimed_by", "uuid"),
+        ("claimed_until", "timestamptz"),
     ];
-    db::exec(tx, sql, values).await?;
-    let checks: Vec<_> = (0_u64..).zip(&run.checks).collect();
-    for chunk in checks.chunks(INSERT_CHUNK) {
-        let sql = format!(
-            "INSERT INTO check_item (run_id, position, body, observed, message) VALUES {}",
-            db::rows(5, chunk.len())
-        );
-        let mut values: Vec<Value> = Vec::with_capacity(chunk.len() * 5);
-        for (position, check) in chunk {
-            values.extend([run.id.into(), number(*position), to_json(check)?, 0_i64.into(), "".into()]);
-        }
-        db::exec(tx, &sql, values).await?;
-    }
-    Ok(())
+    let (claimed_by, claimed_until) = claim.map(|claim| (claim.by, claim.until)).unzip();
+    let row = |run: &NewRun| -> [Value; 8] {
+        [
+            run.id.into(),
+            run.study.as_str().into(),
+            run.plan_version.into(),
+            RunState::Queued.as_str().into(),
+            run.event_id.as_str().into(),
+            run.created_at.into(),
+            claimed_by.into(),
+            claimed_until.into(),
+        ]
+    };
+    db::insert(tx, "check_run", &columns, runs.iter().map(row).collect(), "").await?;
+    let columns =
+        [("run_id", "uuid"), ("position", "bigint"), ("body", "jsonb"), ("observed", "bigint"), ("message", "text")];
+    let items =
+        runs.iter().flat_map(|run| (0_u64..).zip(&run.checks).map(|(position, check)| (run.id, position, check)));
+    let items = items.map(|(run_id, position, check)| -> Result<[Value; 5], DbErr> {
+        Ok([run_id.into(), number(position), to_json(check)?, 0_i64.into(), "".into()])
+    });
+    db::insert(tx, "check_item", &columns, items.collect::<Result<_, _>>()?, "").await.map(drop)
 }
 
 /// Cancels the runs of a study's plan that are not finished. The study must be locked.

@@ -7,8 +7,8 @@ use super::environment_error;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-/// On SQLite instants are text: a fixed width makes their order the order in time. RFC 3339 lets the fraction vary, which does not.
-const SQLITE_INSTANT: &[BorrowedFormatItem<'_>] =
+/// Where instants are text: a fixed width makes their order the order in time. RFC 3339 lets the fraction vary, which does not.
+const INSTANT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// The clock at the precision both databases keep (microseconds, UTC): what is written is what is read back.
@@ -104,16 +104,16 @@ fn statement<C: ConnectionTrait>(conn: &C, sql: &str, values: impl IntoIterator<
 
 fn portable(backend: DbBackend, value: Value) -> Value {
     match (backend, value) {
-        (DbBackend::Sqlite, Value::TimeDateTimeWithTimeZone(at)) => Value::String(at.map(sqlite_instant)),
+        (DbBackend::Sqlite, Value::TimeDateTimeWithTimeZone(at)) => Value::String(at.map(instant)),
         (_, Value::TimeDateTimeWithTimeZone(Some(at))) => Value::TimeDateTimeWithTimeZone(Some(microseconds(at))),
         (_, other) => other,
     }
 }
 
-fn sqlite_instant(at: OffsetDateTime) -> String {
+pub(super) fn instant(at: OffsetDateTime) -> String {
     let utc = at.to_offset(time::UtcOffset::UTC);
     // Formatting these components into a String fails only for years outside 0..=9999, which the type cannot hold here.
-    utc.format(SQLITE_INSTANT).unwrap_or_else(|_| utc.to_string())
+    utc.format(INSTANT).unwrap_or_else(|_| utc.to_string())
 }
 
 #[cfg(test)]
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn sqlite_instants_sort_as_text() {
-        let early = sqlite_instant(datetime!(2026-03-01 10:00:00 UTC));
-        let late = sqlite_instant(datetime!(2026-03-01 11:00:00.5 +1));
+        let early = instant(datetime!(2026-03-01 10:00:00 UTC));
+        let late = instant(datetime!(2026-03-01 11:00:00.5 +1));
         assert_eq!(early, "2026-03-01T10:00:00.000000Z");
         assert!(early < late, "{early} must sort before {late}");
     }

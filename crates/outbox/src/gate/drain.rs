@@ -98,12 +98,14 @@ async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32)
         fold.know(&items).await?;
         for (seq, item) in numbers.into_iter().zip(&items) {
             let is_late = taken > 0 && started.elapsed() >= gate.budget();
-            if is_late || matches!(fold.take(taken, item).await?, Decision::Park) {
+            if is_late || matches!(fold.take(taken, item)?, Decision::Park) {
                 break;
             }
             taken += 1;
             range = Some((range.map_or(seq, |(from, _)| from), seq));
+            fold.apply_some(&items).await?;
         }
+        fold.apply_rest(&items).await?;
         if let Some((from, to)) = range {
             let removed = parked::remove(tx, &key, epoch, from, to).await?;
             fold.streams.unpark(&key, epoch, removed, parked::lowest(tx, &key, epoch).await?);

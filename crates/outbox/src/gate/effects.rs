@@ -17,11 +17,35 @@ pub trait Effects: Send + Sync + 'static {
     /// # Errors
     /// What is to become of the event; the transaction is rolled back in any case. A panic counts as an attempt, as [`EffectError::Retry`].
     fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send;
+
+    /// The most events that [`Effects::apply_all`] gets in one call. More than 1 for effects that read and write for many events in the
+    /// statements that one event takes; the time that so many take must stay well below the transaction's.
+    const AT_ONCE: usize = 1;
+
+    /// Applies events in their order, all as [`Effects::apply`] would one after another; of one stream or of several. Where it fails the
+    /// transaction is rolled back, and the events are tried again fewer at once until the one that fails is alone.
+    ///
+    /// # Errors
+    /// As [`Effects::apply`]; of one event alone the error is that event's.
+    fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> impl Future<Output = Result<(), EffectError>> + Send {
+        async move {
+            for event in events {
+                self.apply(tx, event).await?;
+            }
+            Ok(())
+        }
+    }
 }
 
 impl<E: Effects> Effects for Arc<E> {
     fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send {
         E::apply(self, tx, event)
+    }
+
+    const AT_ONCE: usize = E::AT_ONCE;
+
+    fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> impl Future<Output = Result<(), EffectError>> + Send {
+        E::apply_all(self, tx, events)
     }
 }
 

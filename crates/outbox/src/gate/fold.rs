@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     decision::{Decision, Kind, Repeated, repeated},
-    effects::{EffectError, Effects},
+    effects::{EffectError, Effects, InboundEvent},
     incoming::{Incoming, Number, StreamKey, What, quarantine_letter_id},
     known::{Known, business_key},
     letters::{self, Burial, Ground},
@@ -82,6 +82,8 @@ pub(super) struct Fold<'a, E> {
     quarantines: Vec<(Incoming, Number, String)>,
     /// Numbers given up whose events exist nowhere any more.
     given_up: Vec<Incoming>,
+    /// Events to be applied, in order, each with its record's place among those that are folded in.
+    pending: Vec<(usize, InboundEvent)>,
     done: Done,
 }
 
@@ -104,10 +106,12 @@ pub(super) async fn batch<E: Effects>(
             break;
         }
         fold.done.taken += 1;
-        if fold.take(index, item).await? == Decision::Park {
+        if fold.take(index, item)? == Decision::Park {
             fold.park(item, &mut early).await?;
         }
+        fold.apply_some(items).await?;
     }
+    fold.apply_rest(items).await?;
     fold.check_room(&early).await?;
     parked::insert(tx, &early).await?;
     fold.finish().await
@@ -130,6 +134,7 @@ impl<'a, E: Effects> Fold<'a, E> {
             closings: Vec::new(),
             quarantines: Vec::new(),
             given_up: Vec::new(),
+            pending: Vec::new(),
             done: Done::default(),
         })
     }
@@ -139,11 +144,12 @@ impl<'a, E: Effects> Fold<'a, E> {
         self.known.read(self.tx, self.options, &self.streams, items).await
     }
 
-    /// Folds one record in and says what it was. What is to be parked is left to the caller.
-    pub(super) async fn take(&mut self, index: usize, item: &Incoming) -> Result<Decision, GateError> {
+    /// Folds one record in and says what it was. What is to be parked is left to the caller; what is to be applied waits for
+    /// [`Fold::apply_some`] and [`Fold::apply_rest`].
+    pub(super) fn take(&mut self, index: usize, item: &Incoming) -> Result<Decision, GateError> {
         let (number, key) = match &item.what {
             What::Sequenced(number) => (number, StreamKey::of(&number.inbound)),
-            What::Foreign(inbound) => return self.take_foreign(index, item, inbound).await,
+            What::Foreign(inbound) => return self.take_foreign(index, item, inbound),
             What::Closing(verdict) => {
                 self.close(verdict, OutcomeKind::Discarded, item);
                 return Ok(Decision::Skip);
@@ -158,7 +164,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         }
         match decision {
             Decision::Apply => {
-                self.effect(index, item, &number.inbound).await?;
+                self.effect(index, item, &number.inbound)?;
                 self.streams.advance(&key, epoch, number.seq);
                 self.known.applied(key, epoch, number.seq, &number.inbound.id);
                 self.replayed(item);
@@ -197,7 +203,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         }
     }
 
-    async fn take_foreign(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<Decision, GateError> {
+    fn take_foreign(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<Decision, GateError> {
         // A record without a number is known by its place: with a letter there it waits for a decision, or has had one.
         if inbound.replay.is_none() && self.known.has_letter(&item.letter_id(&self.options.group)) {
             self.done.duplicates += 1;
@@ -209,14 +215,14 @@ impl<'a, E: Effects> Fold<'a, E> {
             self.replayed(item);
             return Ok(Decision::Repeat);
         }
-        self.effect(index, item, inbound).await?;
+        self.effect(index, item, inbound)?;
         self.known.has_its_effect(key, &inbound.id);
         self.replayed(item);
         Ok(Decision::Apply)
     }
 
-    /// The effect of an event, unless its business key shows that the other form of it had it already.
-    async fn effect(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<(), GateError> {
+    /// The effect of an event is to be had, unless its business key shows that the other form of it had it already.
+    fn effect(&mut self, index: usize, item: &Incoming, inbound: &Inbound) -> Result<(), GateError> {
         let culprit = |error| GateError::Effect { index, culprit: Box::new(item.clone()), error };
         let event = item.event(inbound).map_err(|malformed| culprit(EffectError::Reject(malformed.to_string())))?;
         let key = business_key(inbound);
@@ -224,13 +230,32 @@ impl<'a, E: Effects> Fold<'a, E> {
         if is_once && self.known.had_its_effect(&key) {
             return Ok(());
         }
-        // Also of a parked record, which the pool does not know: a panic must be charged to the record that caused it.
-        let applied = AssertUnwindSafe(self.effects.apply(self.tx, &event)).catch_unwind().await;
-        applied.unwrap_or_else(|panic| Err(EffectError::Retry(panicked(&*panic)))).map_err(culprit)?;
-        self.done.applied += 1;
+        self.pending.push((index, event));
         if is_once {
             self.known.has_its_effect(key, &inbound.id);
         }
+        Ok(())
+    }
+
+    /// Applies what is pending once it is as much as the effects take at once.
+    pub(super) async fn apply_some(&mut self, items: &[Incoming]) -> Result<(), GateError> {
+        if self.pending.len() >= E::AT_ONCE.max(1) { self.apply_rest(items).await } else { Ok(()) }
+    }
+
+    /// Applies what is pending. `items` are the records that were folded in.
+    pub(super) async fn apply_rest(&mut self, items: &[Incoming]) -> Result<(), GateError> {
+        let (places, events): (Vec<usize>, Vec<InboundEvent>) = std::mem::take(&mut self.pending).into_iter().unzip();
+        if events.is_empty() {
+            return Ok(());
+        }
+        // Also of a parked record, which the pool does not know: a panic must be charged to the record that caused it.
+        let applied = AssertUnwindSafe(self.effects.apply_all(self.tx, &events)).catch_unwind().await;
+        applied.unwrap_or_else(|panic| Err(EffectError::Retry(panicked(&*panic)))).map_err(|error| {
+            // Which of several it was is not known: what stands before the middle one is tried without it.
+            let index = places[places.len() / 2];
+            GateError::Effect { index, culprit: Box::new(items[index].clone()), error }
+        })?;
+        self.done.applied += events.len() as u64;
         Ok(())
     }
 
@@ -339,6 +364,7 @@ impl<'a, E: Effects> Fold<'a, E> {
 
     /// Writes everything that the records changed.
     pub(super) async fn finish(mut self) -> Result<Done, GateError> {
+        debug_assert!(self.pending.is_empty(), "effects are had before the positions that say so");
         self.streams.save(self.tx).await?;
         self.known.save(self.tx).await?;
         let group = &self.options.group;

@@ -1,7 +1,7 @@
 //! What the database knows of the events of one transaction: which event did a number, whose business key had its effect, which records
 //! without a number have a letter. Read in one statement each, added to by the fold, and written back. It must not decide anything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contracts::inbound::Inbound;
 
@@ -89,13 +89,17 @@ impl Known {
         if keys.is_empty() {
             return Ok(());
         }
-        let sql = format!(
-            "SELECT event_type, stream_id FROM applied_once WHERE (event_type, stream_id) IN (VALUES {})",
-            db::rows(2, keys.len())
-        );
-        let values = keys.into_iter().flat_map(|(event_type, stream_id)| [event_type.into(), stream_id.into()]);
-        for row in db::query_all(tx, &sql, values).await? {
-            self.once.insert((row.try_get("", "event_type")?, row.try_get("", "stream_id")?));
+        let mut by_type: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for (event_type, stream_id) in keys {
+            by_type.entry(event_type).or_default().push(stream_id.into());
+        }
+        for (event_type, stream_ids) in by_type {
+            let (found, values) = db::among(db::kind_of(tx), 2, "text", stream_ids)?;
+            let sql = format!("SELECT stream_id FROM applied_once WHERE event_type = $1 AND stream_id {found}");
+            let values = std::iter::once(Value::from(event_type.as_str())).chain(values);
+            for row in db::query_all(tx, &sql, values).await? {
+                self.once.insert((event_type.clone(), row.try_get("", "stream_id")?));
+            }
         }
         Ok(())
     }
@@ -138,26 +142,24 @@ impl Known {
     /// Writes what was added.
     pub(super) async fn save(&mut self, tx: &Tx) -> Result<(), DbErr> {
         let now = db::now();
-        if !self.new_applied.is_empty() {
-            let sql = format!(
-                "INSERT INTO applied (source, stream_id, stream_epoch, stream_seq, event_id, applied_at) VALUES {}",
-                db::rows(6, self.new_applied.len())
-            );
-            let values = self.new_applied.drain(..).flat_map(|((key, epoch, seq), event_id)| -> [Value; 6] {
-                [key.source.into(), key.stream_id.into(), epoch.into(), seq.into(), event_id.into(), now.into()]
-            });
-            db::exec(tx, &sql, values).await?;
-        }
-        if !self.new_once.is_empty() {
-            let sql = format!(
-                "INSERT INTO applied_once (event_type, stream_id, event_id, applied_at) VALUES {}",
-                db::rows(4, self.new_once.len())
-            );
-            let values = self.new_once.drain(..).flat_map(|((event_type, stream_id), event_id)| -> [Value; 4] {
-                [event_type.into(), stream_id.into(), event_id.into(), now.into()]
-            });
-            db::exec(tx, &sql, values).await?;
-        }
+        let applied = self.new_applied.drain(..).map(|((key, epoch, seq), event_id)| -> [Value; 6] {
+            [key.source.into(), key.stream_id.into(), epoch.into(), seq.into(), event_id.into(), now.into()]
+        });
+        let columns = [
+            ("source", "text"),
+            ("stream_id", "text"),
+            ("stream_epoch", "bigint"),
+            ("stream_seq", "bigint"),
+            ("event_id", "text"),
+            ("applied_at", "timestamptz"),
+        ];
+        db::insert(tx, "applied", &columns, applied.collect(), "").await?;
+        let once = self.new_once.drain(..).map(|((event_type, stream_id), event_id)| -> [Value; 4] {
+            [event_type.into(), stream_id.into(), event_id.into(), now.into()]
+        });
+        let columns =
+            [("event_type", "text"), ("stream_id", "text"), ("event_id", "text"), ("applied_at", "timestamptz")];
+        db::insert(tx, "applied_once", &columns, once.collect(), "").await?;
         Ok(())
     }
 }

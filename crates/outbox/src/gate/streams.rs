@@ -38,15 +38,14 @@ impl Streams {
     }
 
     async fn read_positions(&mut self, tx: &Tx, stream_ids: &BTreeSet<&str>) -> Result<(), DbErr> {
-        let ids = padded(stream_ids);
-        let list = db::list(1, ids.len());
+        let (found, ids) = db::among(db::kind_of(tx), 1, "text", values(stream_ids))?;
         let sql = format!(
             "SELECT p.source, p.stream_id, p.stream_epoch, p.applied_seq, p.blocked_seq, q.parked, q.lowest
              FROM stream_pos p LEFT JOIN
                (SELECT source, stream_id, stream_epoch, count(*) AS parked, min(stream_seq) AS lowest FROM parked
-                WHERE stream_id IN ({list}) GROUP BY source, stream_id, stream_epoch) q
+                WHERE stream_id {found} GROUP BY source, stream_id, stream_epoch) q
                ON q.source = p.source AND q.stream_id = p.stream_id AND q.stream_epoch = p.stream_epoch
-             WHERE p.stream_id IN ({list}) AND p.source <> '{ANCHOR}'"
+             WHERE p.stream_id {found} AND p.source <> '{ANCHOR}'"
         );
         for row in db::query_all(tx, &sql, ids).await? {
             let key = StreamKey { stream_id: row.try_get("", "stream_id")?, source: row.try_get("", "source")? };
@@ -60,11 +59,10 @@ impl Streams {
     }
 
     async fn read_letters(&mut self, tx: &Tx, stream_ids: &BTreeSet<&str>) -> Result<(), DbErr> {
-        let ids = padded(stream_ids);
+        let (found, ids) = db::among(db::kind_of(tx), 1, "text", values(stream_ids))?;
         let sql = format!(
             "SELECT source, stream_id, stream_epoch, stream_seq, event_id FROM dead_letter
-             WHERE stream_id IN ({}) AND state = 'open' AND stream_seq IS NOT NULL",
-            db::list(1, ids.len())
+             WHERE stream_id {found} AND state = 'open' AND stream_seq IS NOT NULL"
         );
         for row in db::query_all(tx, &sql, ids).await? {
             let key = StreamKey { stream_id: row.try_get("", "stream_id")?, source: row.try_get("", "source")? };
@@ -133,39 +131,34 @@ impl Streams {
         if self.changed.is_empty() {
             return Ok(());
         }
-        let sql = format!(
-            "INSERT INTO stream_pos (source, stream_id, stream_epoch, applied_seq, blocked_seq) VALUES {}
-             ON CONFLICT (source, stream_id, stream_epoch) DO UPDATE SET applied_seq = excluded.applied_seq, blocked_seq = excluded.blocked_seq",
-            db::rows(5, self.changed.len())
-        );
-        let values = self.changed.iter().flat_map(|(key, number)| -> [Value; 5] {
+        let row = |(key, number): &(StreamKey, i64)| -> [Value; 5] {
             let epoch = self.get(key).epochs.get(number);
             let (applied, blocked) = epoch.map_or((0, None), |epoch| (epoch.applied, epoch.blocked()));
             [key.source.clone().into(), key.stream_id.clone().into(), (*number).into(), applied.into(), blocked.into()]
-        });
-        db::exec(tx, &sql, values).await?;
+        };
+        let columns = [
+            ("source", "text"),
+            ("stream_id", "text"),
+            ("stream_epoch", "bigint"),
+            ("applied_seq", "bigint"),
+            ("blocked_seq", "bigint"),
+        ];
+        let update = "ON CONFLICT (source, stream_id, stream_epoch)
+                      DO UPDATE SET applied_seq = excluded.applied_seq, blocked_seq = excluded.blocked_seq";
+        db::insert(tx, "stream_pos", &columns, self.changed.iter().map(row).collect(), update).await?;
         Ok(())
     }
 }
 
 /// One statement inserts what is absent and locks every row, in key order: two statements could deadlock with each other.
 async fn lock_anchors(tx: &Tx, stream_ids: &BTreeSet<&str>) -> Result<(), DbErr> {
-    let sql = format!(
-        "INSERT INTO stream_pos (source, stream_id, stream_epoch, applied_seq) VALUES {}
-         ON CONFLICT (source, stream_id, stream_epoch) DO UPDATE SET applied_seq = excluded.applied_seq",
-        db::rows(4, stream_ids.len())
-    );
-    let values =
-        stream_ids.iter().flat_map(|id| -> [Value; 4] { [ANCHOR.into(), (*id).into(), 0_i64.into(), 0_i64.into()] });
-    db::exec(tx, &sql, values).await?;
+    let rows = stream_ids.iter().map(|id| [ANCHOR.into(), (*id).into(), 0_i64.into(), 0_i64.into()]).collect();
+    let columns = [("source", "text"), ("stream_id", "text"), ("stream_epoch", "bigint"), ("applied_seq", "bigint")];
+    let lock = "ON CONFLICT (source, stream_id, stream_epoch) DO UPDATE SET applied_seq = excluded.applied_seq";
+    db::insert(tx, "stream_pos", &columns, rows, lock).await?;
     Ok(())
 }
 
-/// The ids with the last one repeated up to a power of two: few different texts, so that the statement cache holds them all.
-fn padded(stream_ids: &BTreeSet<&str>) -> Vec<Value> {
-    let mut values: Vec<Value> = stream_ids.iter().map(|id| (*id).into()).collect();
-    if let Some(last) = values.last().cloned() {
-        values.resize(values.len().next_power_of_two(), last);
-    }
-    values
+fn values(stream_ids: &BTreeSet<&str>) -> Vec<Value> {
+    stream_ids.iter().map(|id| (*id).into()).collect()
 }
