@@ -7,6 +7,7 @@ mod host;
 mod peers;
 mod pool;
 mod ready;
+mod start;
 mod statistics;
 
 use std::process::ExitCode;
@@ -35,6 +36,10 @@ enum Command {
     Correct(CorrectOptions),
     /// The cost of the engine alone, with records ready in memory.
     Ready(ReadyOptions),
+    /// Measures StartProject beside pgbench and a bare server.
+    Start(start::StartOptions),
+    /// Arm of `start`: a bare server.
+    BareStart(start::BareOptions),
     /// Creates a topic and fills it.
     Load(LoadOptions),
     /// Arm: kafka-worker-pool.
@@ -62,6 +67,12 @@ fn main() -> Result<ExitCode> {
         Command::Correct(options) => correct::run(&options),
         Command::Ready(options) => {
             ready::run(&options)?;
+        Command::Start(options) => {
+            start::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::BareStart(options) => {
+            start::serve(&options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Load(options) => {

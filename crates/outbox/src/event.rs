@@ -1,6 +1,7 @@
 //! An event on its way out: the row that a business transaction appends beside its state. It must not know who sends it, or when.
 
 use contracts::envelope::CloudEvent;
+use time::OffsetDateTime;
 
 use crate::db::{self, DbErr, Tx, Value};
 
@@ -104,30 +105,44 @@ pub async fn append(tx: &Tx, event: &NewEvent) -> Result<(), AppendError> {
     Ok(())
 }
 
+/// The same as one of several writes that run together.
+///
+/// # Errors
+/// Too large.
+pub fn append_with(writes: &mut db::Writes, event: &NewEvent) -> Result<(), AppendError> {
+    event.check_size(MAX_EVENT_BYTES)?;
+    let sql = |first| format!("INSERT INTO outbox ({COLUMNS}) VALUES ({})", db::list(first, 10));
+    writes.add(sql, row(event, db::now()));
+    db::appended();
+    Ok(())
+}
+
+const COLUMNS: &str =
+    "event_id, stream_id, stream_epoch, stream_seq, event_type, topic, record_key, payload, headers, created_at";
+
+fn row(event: &NewEvent, now: OffsetDateTime) -> [Value; 10] {
+    [
+        event.event_id.clone().into(),
+        event.stream_id.clone().into(),
+        event.stream_epoch.into(),
+        event.stream_seq.into(),
+        event.event_type.clone().into(),
+        event.topic.clone().into(),
+        event.key.clone().into(),
+        event.payload.clone().into(),
+        headers_to_json(&event.headers).into(),
+        now.into(),
+    ]
+}
+
 /// Rows for the relay without the bound: dead letters carry whatever came in.
 pub(crate) async fn insert(tx: &Tx, events: &[NewEvent]) -> Result<(), DbErr> {
     if events.is_empty() {
         return Ok(());
     }
     let now = db::now();
-    let sql = format!(
-        "INSERT INTO outbox (event_id, stream_id, stream_epoch, stream_seq, event_type, topic, record_key, payload, headers, created_at) VALUES {}",
-        db::rows(10, events.len())
-    );
-    let values = events.iter().flat_map(|event| -> [Value; 10] {
-        [
-            event.event_id.clone().into(),
-            event.stream_id.clone().into(),
-            event.stream_epoch.into(),
-            event.stream_seq.into(),
-            event.event_type.clone().into(),
-            event.topic.clone().into(),
-            event.key.clone().into(),
-            event.payload.clone().into(),
-            headers_to_json(&event.headers).into(),
-            now.into(),
-        ]
-    });
+    let sql = format!("INSERT INTO outbox ({COLUMNS}) VALUES {}", db::rows(10, events.len()));
+    let values = events.iter().flat_map(|event| row(event, now));
     db::exec(tx, &sql, values).await?;
     db::appended();
     Ok(())

@@ -10,7 +10,7 @@ mod relay;
 pub mod requests;
 mod schema;
 
-pub use event::{AppendError, HeaderList, MAX_EVENT_BYTES, NewEvent, append};
+pub use event::{AppendError, HeaderList, MAX_EVENT_BYTES, NewEvent, append, append_with};
 pub use gate::{EffectError, Effects, Gate, GateOptions, GateReport, InboundEvent, KafkaIdentity, Place};
 /// The gate's decisions as pure functions, for whoever explores them.
 pub mod decision {

@@ -41,18 +41,24 @@ pub async fn lookup(tx: &Tx, method: &str, request_id: &str, hash: &[u8]) -> Res
 /// # Errors
 /// The database's. A unique violation means that an equal call without a row to lock (a create) was first: run the transaction again.
 pub async fn store(tx: &Tx, method: &str, request_id: &str, hash: &[u8], response: &[u8]) -> Result<(), DbErr> {
+    let mut writes = db::Writes::new(db::kind_of(tx));
+    store_with(&mut writes, method, request_id, hash, response);
+    writes.run(tx).await
+}
+
+/// The same as one of several writes that run together.
+pub fn store_with(writes: &mut db::Writes, method: &str, request_id: &str, hash: &[u8], response: &[u8]) {
     if request_id.is_empty() {
-        return Ok(());
+        return;
     }
-    let sql =
-        "INSERT INTO request_log (method, request_id, request_hash, response, created_at) VALUES ($1, $2, $3, $4, $5)";
-    db::exec(
-        tx,
-        sql,
-        [method.into(), request_id.into(), hash.to_vec().into(), response.to_vec().into(), db::now().into()],
-    )
-    .await?;
-    Ok(())
+    let sql = |first| {
+        format!(
+            "INSERT INTO request_log (method, request_id, request_hash, response, created_at) VALUES ({})",
+            db::list(first, 5)
+        )
+    };
+    writes
+        .add(sql, [method.into(), request_id.into(), hash.to_vec().into(), response.to_vec().into(), db::now().into()]);
 }
 
 /// Forgets the answers given before `older_than`, in chunks so that nobody waits long for a lock. Returns how many.

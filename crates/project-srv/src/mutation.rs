@@ -1,8 +1,9 @@
-//! The one transaction behind every mutation: lock, look the request id up, decide, write state, audit, event and
-//! answer, commit. It knows neither gRPC messages nor the rules.
+//! The one transaction behind every mutation: lock, decide, write state, audit, event and answer, commit. It knows neither gRPC messages nor
+//! the rules.
 //!
-//! The lock on the project row makes event order commit order, and lets the second of two calls with one request id
-//! find the first one's answer.
+//! The lock on the project row makes event order commit order, and lets the second of two calls with one request id find the first one's
+//! answer. Nearly every call is the first with its id, so the answers are searched only where the id shows to be known: the rules refuse
+//! what was done already, or the request log refuses the id a second time and the transaction begins again.
 
 use contracts::envelope::CloudEvent;
 use contracts::ids::{ProjectId, SiteId};
@@ -23,8 +24,8 @@ const REQUEST_LOG: &str = "ctms.project.v1.ProjectService";
 /// `ce_source` of every event: consumers count sequences per source.
 const SOURCE: &str = "ctms/project-srv";
 
-/// How often a mutation begins again after an equal call won the race for its request id. The winner has committed by
-/// then, so the second round finds its answer; more rounds mean a broken table.
+/// How often a mutation begins again after the request log refused its request id. Whoever used the id has committed by then, so the second
+/// round finds the answer; more rounds mean a broken table.
 const MAX_ROUNDS: u32 = 3;
 
 /// Who calls, and under which request id.
@@ -107,7 +108,11 @@ impl Mutations {
         loop {
             let (call, wish, topic, epoch) = (call.clone(), wish.clone(), self.topic.clone(), self.epoch);
             let attempt = self.db.transaction(move |tx| {
-                Box::pin(async move { Transaction { tx, call: &call, topic: &topic, epoch, answer }.run(wish).await })
+                Box::pin(async move {
+                    let writes = db::Writes::new(db::kind_of(tx));
+                    let is_known = round > 1;
+                    Transaction { tx, writes, call: &call, topic: &topic, epoch, is_known, answer }.run(wish).await
+                })
             });
             match attempt.await {
                 Ok(outcome) => return Ok(outcome),
@@ -122,9 +127,13 @@ impl Mutations {
 /// One round of one mutation.
 struct Transaction<'t> {
     tx: &'t Tx,
+    /// What is written at the end, together.
+    writes: db::Writes,
     call: &'t Call,
     topic: &'t str,
     epoch: i64,
+    /// Whether the request id was used before, as the round before this one found out.
+    is_known: bool,
     answer: fn(&Project) -> Vec<u8>,
 }
 
@@ -137,12 +146,14 @@ impl Transaction<'_> {
     }
 
     async fn create(
-        self,
+        mut self,
         id: Option<ProjectId>,
         profile: Profile,
         sites: Vec<(SiteId, Site)>,
     ) -> Result<Outcome, Failure> {
-        if let Some(replayed) = self.replayed().await? {
+        if self.is_known
+            && let Some(replayed) = self.replayed().await?
+        {
             return Ok(replayed);
         }
         let id = id.unwrap_or_else(chosen_id);
@@ -150,34 +161,31 @@ impl Transaction<'_> {
         let project = Project { stream_epoch: self.epoch, ..domain::create(id, profile, sites, &occurrence) };
         let fact = Fact::Created;
         let entry = NewEntry { from: None, action: self.call.action, fact: &fact, occurrence: &occurrence };
-        if !store::insert(self.tx, &project, entry).await? {
+        if !store::insert(self.tx, &mut self.writes, &project, entry).await? {
             // Whoever took the id has committed: perhaps an equal call.
-            return match self.replayed().await? {
-                Some(replayed) => Ok(replayed),
-                None => {
-                    Err(ApiError::already_exists("project", project.id, "choose another project_id, or leave it empty")
-                        .into())
-                }
-            };
+            let taken = ApiError::already_exists("project", project.id, "choose another project_id, or leave it empty");
+            return self.replayed().await?.ok_or_else(|| taken.into());
         }
         self.finish(project, &fact, &occurrence).await
     }
 
-    async fn change(self, id: &ProjectId, etag: &str, command: &Command) -> Result<Outcome, Failure> {
+    async fn change(mut self, id: &ProjectId, etag: &str, command: &Command) -> Result<Outcome, Failure> {
         let project = store::lock(self.tx, id).await?.ok_or_else(|| ApiError::not_found("project", id.as_str()))?;
-        if let Some(replayed) = self.replayed().await? {
+        if self.is_known
+            && let Some(replayed) = self.replayed().await?
+        {
             return Ok(replayed);
         }
-        let current = project.etag();
-        if !etag.is_empty() && etag != current {
-            return Err(ApiError::aborted("project", id.as_str(), etag, current).into());
-        }
-        let fact = domain::decide(&project, command).map_err(|refusal| refused(&refusal))?;
+        let fact = match decide(&project, etag, command) {
+            Ok(fact) => fact,
+            // Perhaps because an equal call did it.
+            Err(refusal) => return self.replayed().await?.ok_or_else(|| refusal.into()),
+        };
         let occurrence = self.occurrence(Some(project.updated_at));
         let entry =
             NewEntry { from: Some(project.state), action: self.call.action, fact: &fact, occurrence: &occurrence };
         let project = domain::evolve(project, &fact, &occurrence);
-        store::save(self.tx, &project, entry).await?;
+        store::save(&mut self.writes, &project, entry)?;
         self.finish(project, &fact, &occurrence).await
     }
 
@@ -202,12 +210,13 @@ impl Transaction<'_> {
         }
     }
 
-    async fn finish(self, project: Project, fact: &Fact, occurrence: &Occurrence) -> Result<Outcome, Failure> {
+    async fn finish(mut self, project: Project, fact: &Fact, occurrence: &Occurrence) -> Result<Outcome, Failure> {
         let event = self.event(&project, fact, occurrence);
-        outbox::append(self.tx, &event).await.map_err(not_appended)?;
+        outbox::append_with(&mut self.writes, &event).map_err(not_appended)?;
         let answer = (self.answer)(&project);
         let Call { request_id, request_hash, .. } = self.call;
-        requests::store(self.tx, REQUEST_LOG, request_id, request_hash, &answer).await?;
+        requests::store_with(&mut self.writes, REQUEST_LOG, request_id, request_hash, &answer);
+        self.writes.run(self.tx).await?;
         Ok(Outcome::Done { answer, version: project.version, id: project.id })
     }
 
@@ -227,6 +236,14 @@ impl Transaction<'_> {
         };
         NewEvent::of(self.topic, &envelope, event.to_json())
     }
+}
+
+fn decide(project: &Project, etag: &str, command: &Command) -> Result<Fact, ApiError> {
+    let current = project.etag();
+    if !etag.is_empty() && etag != current {
+        return Err(ApiError::aborted("project", project.id.as_str(), etag, current));
+    }
+    domain::decide(project, command).map_err(|refusal| refused(&refusal))
 }
 
 fn not_appended(error: AppendError) -> Failure {

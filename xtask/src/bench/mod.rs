@@ -2,6 +2,7 @@
 
 mod correct;
 mod pool;
+mod start;
 
 use std::process::{Command as Process, ExitCode};
 
@@ -17,12 +18,19 @@ pub(crate) enum Command {
     Pool(pool::Options),
     /// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
     Correct(correct::Options),
+    /// StartProject over gRPC beside pgbench and a bare server that run the same statements.
+    Start(start::Options),
 }
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Pool(options) => program(if options.ready { "ready" } else { "pool" }, &options.arguments()),
         Command::Correct(options) => program("correct", &options.arguments()),
+        Command::Pool(options) => program("pool", &options.arguments()),
+        Command::Start(options) => {
+            build::release_binary("project-srv", "project-srv")?;
+            program("start", &options.arguments())
+        }
     }
 }
 

@@ -69,6 +69,68 @@ pub fn among(kind: Kind, first: usize, of: &str, mut values: Vec<Value>) -> Resu
     }
 }
 
+/// Statements that write different tables, run together: on PostgreSQL as one statement, on SQLite, whose WITH does not write, one after
+/// another. On PostgreSQL none sees what the others do.
+#[derive(Debug)]
+pub struct Writes {
+    kind: Kind,
+    statements: Vec<(String, Vec<Value>)>,
+    bound: usize,
+}
+
+impl Writes {
+    /// None yet.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, statements: Vec::new(), bound: 0 }
+    }
+
+    /// Adds one; `sql` writes its text with placeholders from the number it gets.
+    pub fn add(&mut self, sql: impl FnOnce(usize) -> String, values: impl IntoIterator<Item = Value>) {
+        let values: Vec<Value> = values.into_iter().collect();
+        let first = match self.kind {
+            Kind::Postgres => self.bound + 1,
+            Kind::Sqlite => 1,
+        };
+        self.bound += values.len();
+        self.statements.push((sql(first), values));
+    }
+
+    /// Runs them. Nothing, if there are none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn run<C: ConnectionTrait>(self, conn: &C) -> Result<(), DbErr> {
+        match self.kind {
+            Kind::Postgres => {
+                if let Some((sql, values)) = self.together() {
+                    exec(conn, &sql, values).await?;
+                }
+            }
+            Kind::Sqlite => {
+                for (sql, values) in self.statements {
+                    exec(conn, &sql, values).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn together(mut self) -> Option<(String, Vec<Value>)> {
+        let (last, last_values) = self.statements.pop()?;
+        let mut sql = String::new();
+        let mut values = Vec::with_capacity(self.bound);
+        for (at, (one, its_values)) in self.statements.into_iter().enumerate() {
+            let separator = if at == 0 { "WITH" } else { "," };
+            let _ = write!(sql, "{separator} write_{at} AS ({one}) ");
+            values.extend(its_values);
+        }
+        sql.push_str(&last);
+        values.extend(last_values);
+        Some((sql, values))
+    }
+}
+
 fn array(at: usize, of: &str) -> String {
     format!("${at}::text::{of}[]")
 }
@@ -147,6 +209,18 @@ mod tests {
     #[test]
     fn a_value_without_a_text_form_is_refused() {
         assert!(literal(&[Value::Float(Some(0.5))]).unwrap_err().to_string().contains("array"));
+    }
+
+    #[test]
+    fn writes_together_are_one_statement_whose_placeholders_count_on() {
+        let mut writes = Writes::new(Kind::Postgres);
+        writes.add(|first| format!("UPDATE a SET x = ${first}"), [1_i64.into()]);
+        writes.add(|first| format!("INSERT INTO b VALUES ({})", list(first, 2)), [2_i64.into(), 3_i64.into()]);
+        writes.add(|first| format!("INSERT INTO c VALUES (${first})"), [4_i64.into()]);
+        let (sql, values) = writes.together().unwrap();
+        let wanted = "WITH write_0 AS (UPDATE a SET x = $1) , write_1 AS (INSERT INTO b VALUES ($2,$3)) INSERT INTO c VALUES ($4)";
+        assert_eq!((sql.as_str(), values.len()), (wanted, 4));
+        assert!(Writes::new(Kind::Postgres).together().is_none());
     }
 
     #[test]

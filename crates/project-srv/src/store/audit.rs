@@ -28,15 +28,10 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) occurrence: &'a Occurrence,
 }
 
-/// The statement that records how `project` became what it is, with placeholders from `$first`.
-pub(super) fn insert(project: &Project, entry: NewEntry<'_>, first: usize) -> Result<(String, [Value; 10]), DbErr> {
-    let sql = format!(
-        "INSERT INTO project_audit (project_id, version, at, actor, action, from_state, to_state, reason, fact, event_id) \
-         VALUES ({})",
-        db::list(first, 10)
-    );
+/// Adds the line that records how `project` became what it is.
+pub(super) fn insert(writes: &mut db::Writes, project: &Project, entry: NewEntry<'_>) -> Result<(), DbErr> {
     let NewEntry { from, action, fact, occurrence } = entry;
-    let values = [
+    let values: [Value; 10] = [
         project.id.as_str().into(),
         project.version.into(),
         occurrence.at.into(),
@@ -48,7 +43,15 @@ pub(super) fn insert(project: &Project, entry: NewEntry<'_>, first: usize) -> Re
         json(fact)?,
         occurrence.event_id.into(),
     ];
-    Ok((sql, values))
+    let sql = |first| {
+        format!(
+            "INSERT INTO project_audit \
+             (project_id, version, at, actor, action, from_state, to_state, reason, fact, event_id) VALUES ({})",
+            db::list(first, 10)
+        )
+    };
+    writes.add(sql, values);
+    Ok(())
 }
 
 /// Up to `limit` lines of a project's trail with ids above `after`, oldest first.

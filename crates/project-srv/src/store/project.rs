@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contracts::ids::{ProjectId, SiteId};
-use outbox::db::{self, ConnectionTrait, DbErr, Kind, QueryResult, Tx, Value};
+use outbox::db::{self, ConnectionTrait, DbErr, QueryResult, Tx, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::audit::{self, NewEntry};
@@ -32,8 +32,14 @@ pub(crate) async fn lock(tx: &Tx, id: &ProjectId) -> Result<Option<Project>, DbE
     db::query_one(tx, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Writes a new project and its first line of the audit trail; false when the id is taken. Waits for a concurrent insert of the same id to commit.
-pub(crate) async fn insert(tx: &Tx, project: &Project, entry: NewEntry<'_>) -> Result<bool, DbErr> {
+/// Writes a new project and adds its first line of the audit trail; false when the id is taken. Waits for a concurrent insert of the same id
+/// to commit.
+pub(crate) async fn insert(
+    tx: &Tx,
+    writes: &mut db::Writes,
+    project: &Project,
+    entry: NewEntry<'_>,
+) -> Result<bool, DbErr> {
     let sql = format!("INSERT INTO project ({COLUMNS}) VALUES ({}) ON CONFLICT (id) DO NOTHING", db::list(1, 16));
     let values: [Value; 16] = [
         project.id.as_str().into(),
@@ -55,15 +61,14 @@ pub(crate) async fn insert(tx: &Tx, project: &Project, entry: NewEntry<'_>) -> R
     ];
     let inserted = db::exec(tx, &sql, values).await? == 1;
     if inserted {
-        let (sql, values) = audit::insert(project, entry, 1)?;
-        db::exec(tx, &sql, values).await?;
+        audit::insert(writes, project, entry)?;
     }
     Ok(inserted)
 }
 
-/// Writes what changed about a locked project, and the line of the audit trail that says so: one statement on PostgreSQL,
-/// two on SQLite, which has no data-modifying WITH. Checklist and sites can be large and are written only when they changed.
-pub(crate) async fn save(tx: &Tx, project: &Project, entry: NewEntry<'_>) -> Result<(), DbErr> {
+/// Adds what changed about a locked project, and the line of the audit trail that says so. Checklist and sites can be large and are written
+/// only when they changed.
+pub(crate) fn save(writes: &mut db::Writes, project: &Project, entry: NewEntry<'_>) -> Result<(), DbErr> {
     let mut values: Vec<Value> = vec![
         project.id.as_str().into(),
         project.state.as_str().into(),
@@ -74,30 +79,22 @@ pub(crate) async fn save(tx: &Tx, project: &Project, entry: NewEntry<'_>) -> Res
         project.started_at.into(),
         project.ended_at.into(),
     ];
+    let mut columns = vec!["state", "version", "event_seq", "last_event_id", "updated_at", "started_at", "ended_at"];
     let document = match entry.fact {
-        Fact::StartupItemCompleted { .. } => Some((", checklist = $9", json(&project.checklist)?)),
-        Fact::SiteActivated { .. } => Some((", sites = $9", json(&project.sites)?)),
+        Fact::StartupItemCompleted { .. } => Some(("checklist", json(&project.checklist)?)),
+        Fact::SiteActivated { .. } => Some(("sites", json(&project.sites)?)),
         _ => None,
     };
-    let assignment = document.as_ref().map_or("", |(text, _)| *text);
-    let update = format!(
-        "UPDATE project SET state = $2, version = $3, event_seq = $4, last_event_id = $5, updated_at = $6, \
-         started_at = $7, ended_at = $8{assignment} WHERE id = $1"
-    );
-    values.extend(document.map(|(_, value)| value));
-    match db::kind_of(tx) {
-        Kind::Postgres => {
-            let (insert, inserted) = audit::insert(project, entry, values.len() + 1)?;
-            values.extend(inserted);
-            db::exec(tx, &format!("WITH updated AS ({update}) {insert}"), values).await?;
-        }
-        Kind::Sqlite => {
-            db::exec(tx, &update, values).await?;
-            let (insert, inserted) = audit::insert(project, entry, 1)?;
-            db::exec(tx, &insert, inserted).await?;
-        }
+    if let Some((column, value)) = document {
+        columns.push(column);
+        values.push(value);
     }
-    Ok(())
+    let update = |first: usize| {
+        let assignments = (first + 1..).zip(columns).map(|(at, column)| format!("{column} = ${at}"));
+        format!("UPDATE project SET {} WHERE id = ${first}", assignments.collect::<Vec<_>>().join(", "))
+    };
+    writes.add(update, values);
+    audit::insert(writes, project, entry)
 }
 
 /// Up to `limit` projects with ids above `after`, in order, of one state or of all.
