@@ -67,6 +67,8 @@ fn main() -> Result<ExitCode> {
         Command::Correct(options) => correct::run(&options),
         Command::Ready(options) => {
             ready::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Start(options) => {
             start::run(&options)?;
             Ok(ExitCode::SUCCESS)

@@ -26,7 +26,6 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Pool(options) => program(if options.ready { "ready" } else { "pool" }, &options.arguments()),
         Command::Correct(options) => program("correct", &options.arguments()),
-        Command::Pool(options) => program("pool", &options.arguments()),
         Command::Start(options) => {
             build::release_binary("project-srv", "project-srv")?;
             program("start", &options.arguments())

@@ -27,7 +27,7 @@ pub(super) struct Sample {
 }
 
 impl Latencies {
-    pub(super) fn of(samples: Vec<Sample>) -> Self {
+    pub(super) fn of(samples: &[Sample]) -> Self {
         let of = |time: fn(&Sample) -> Duration| Quantiles::of(samples.iter().map(time).collect());
         Self {
             start_project: of(|sample| sample.start_project),
@@ -52,7 +52,7 @@ pub(super) async fn take(clients: &Clients, samples: u32, patience: Duration) ->
         let event_id = project::start(clients, &id).await?;
         taken.push(sample(clients, &id, &event_id, (called_at, Instant::now()), patience).await?);
     }
-    Ok(Latencies::of(taken))
+    Ok(Latencies::of(&taken))
 }
 
 /// Waits for the reactions to a start that was called and answered at these times.

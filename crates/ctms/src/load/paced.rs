@@ -72,7 +72,7 @@ pub(super) async fn start(
         samples.extend(sample);
     }
     let watched = samples.len();
-    let Latencies { start_project, reactions } = Latencies::of(samples);
+    let Latencies { start_project, reactions } = Latencies::of(&samples);
     let paced = Paced { asked_per_s: per_s, watched, start_project_ms: start_project, reaction_ms: reactions };
     Ok((Started::new(project_ids, began, last_answer_at), paced))
 }

@@ -162,13 +162,13 @@ fn literal(values: &[Value]) -> Result<String, DbErr> {
 fn element(text: &mut String, value: &Value) -> Result<(), DbErr> {
     // Writing to a String cannot fail.
     let _ = match value {
-        Value::String(Some(value)) => return Ok(quoted(text, value)),
+        Value::String(Some(value)) => quoted(text, value),
         Value::BigInt(Some(value)) => write!(text, "{value}"),
         Value::Bool(Some(value)) => write!(text, "{value}"),
         Value::Uuid(Some(value)) => write!(text, "{value}"),
         Value::TimeDate(Some(value)) => write!(text, "{value}"),
-        Value::TimeDateTimeWithTimeZone(Some(value)) => return Ok(quoted(text, &instant(*value))),
-        Value::Json(Some(value)) => return Ok(quoted(text, &value.to_string())),
+        Value::TimeDateTimeWithTimeZone(Some(value)) => quoted(text, &instant(*value)),
+        Value::Json(Some(value)) => quoted(text, &value.to_string()),
         Value::String(None)
         | Value::BigInt(None)
         | Value::Bool(None)
@@ -181,15 +181,15 @@ fn element(text: &mut String, value: &Value) -> Result<(), DbErr> {
     Ok(())
 }
 
-fn quoted(text: &mut String, value: &str) {
-    text.push('"');
+fn quoted(text: &mut String, value: &str) -> std::fmt::Result {
+    text.write_char('"')?;
     for letter in value.chars() {
         if matches!(letter, '"' | '\\') {
-            text.push('\\');
+            text.write_char('\\')?;
         }
-        text.push(letter);
+        text.write_char(letter)?;
     }
-    text.push('"');
+    text.write_char('"')
 }
 
 #[cfg(test)]
