@@ -67,6 +67,27 @@ impl Host {
     }
 }
 
+impl Host {
+    /// As a table for a page.
+    pub(crate) fn markdown(&self) -> String {
+        let rows = [
+            ("CPU", format!("{}, {} cores", self.cpu, self.cores)),
+            ("memory", format!("{:.0} GiB", self.memory_gb)),
+            ("system", format!("{}, Linux {}", self.os, self.kernel)),
+            ("load before, 1 min", format!("{:.2}", self.load1_before)),
+            ("fsync of 4 KiB, p50 / p99", format!("{:.2} / {:.2} ms", self.fsync_p50_ms, self.fsync_p99_ms)),
+            ("broker", self.kafka.clone()),
+            ("librdkafka", self.librdkafka.clone()),
+            ("Rust", self.rustc.clone()),
+            ("Go", self.go.clone()),
+            ("Java", self.java.clone()),
+            ("commit", self.commit.clone()),
+        ];
+        let rows = rows.map(|(name, value)| format!("| {name} | {value} |\n"));
+        format!("| environment | |\n|---|---|\n{}", rows.concat())
+    }
+}
+
 /// CPU seconds so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuSeconds {

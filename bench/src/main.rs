@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its standard streams")]
 
 mod arms;
+mod chart;
 mod correct;
 mod host;
 mod peers;

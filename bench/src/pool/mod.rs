@@ -2,6 +2,7 @@
 
 mod arm;
 mod options;
+mod page;
 mod plan;
 mod results;
 mod run;
@@ -43,10 +44,7 @@ pub(crate) fn run(options: &PoolOptions) -> Result<()> {
     measure(&stage, &turns, &mut results);
     fs::remove_dir_all(&stage.folder).with_context(|| format!("cannot remove {}", stage.folder.display()))?;
     if let Some(folder) = &options.page {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let page = folder.join("pool.md");
-        fs::write(&page, table::markdown(&results.figures()))
-            .with_context(|| format!("cannot write {}", page.display()))?;
+        page::write(folder, &host, &results, &options.command())?;
     }
     if options.json {
         println!("{}", results.json(&host).context("cannot print the figures")?);

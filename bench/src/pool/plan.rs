@@ -147,15 +147,7 @@ mod tests {
     use super::*;
 
     fn options(quick: bool) -> PoolOptions {
-        PoolOptions {
-            quick,
-            json: false,
-            rounds: None,
-            workloads: Vec::new(),
-            arms: Vec::new(),
-            concurrency: Vec::new(),
-            page: None,
-        }
+        PoolOptions { quick, ..PoolOptions::default() }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// Only these numbers of handlers at once.
     #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
     concurrency: Vec<usize>,
-    /// Write pool.md into this folder, relative to where you are.
+    /// Write pool.md and its plots into this folder, relative to where you are.
     #[arg(long, value_name = "FOLDER")]
     page: Option<String>,
 }
