@@ -139,7 +139,7 @@ fn busy_ticks(stat: &str) -> f64 {
 }
 
 fn fsync_ms(folder: &Path) -> Result<(f64, f64)> {
-    let path = folder.join(format!("bench-fsync-{}", std::process::id()));
+    let path = folder.join(crate::pool::unique("bench-fsync"));
     let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut took_us = Vec::new();
     for _ in 0..FSYNCS {

@@ -5,6 +5,7 @@ mod arms;
 mod chart;
 mod correct;
 mod host;
+mod limits;
 mod peers;
 mod pool;
 mod ready;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use arms::{ArmOptions, Lanes, LoadOptions, Reading};
 use correct::CorrectOptions;
+use limits::{LimitsOptions, SpreadOptions};
 use pool::PoolOptions;
 use ready::ReadyOptions;
 
@@ -35,6 +37,10 @@ enum Command {
     Pool(PoolOptions),
     /// Counts what the arms lose, double and disorder when something goes wrong.
     Correct(CorrectOptions),
+    /// Memory with many keys, the pause of a rebalance, the start of many partitions.
+    Limits(LimitsOptions),
+    /// Arm of `limits`: a member of many topics.
+    Spread(SpreadOptions),
     /// The cost of the engine alone, with records ready in memory.
     Ready(ReadyOptions),
     /// Measures StartProject beside pgbench and a bare server.
@@ -66,6 +72,14 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Correct(options) => correct::run(&options),
+        Command::Limits(options) => {
+            limits::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Spread(options) => {
+            limits::spread(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Ready(options) => {
             ready::run(&options)?;
             Ok(ExitCode::SUCCESS)

@@ -103,7 +103,7 @@ fn round(records: usize, max_batch: usize) -> Result<Duration> {
 /// The records of the other benchmarks, as the Kafka source would hand them over.
 fn jobs(records: usize) -> Vec<Vec<Job<Record>>> {
     let topic: Arc<str> = "ready".into();
-    let mut payloads = Payloads::new();
+    let mut payloads = Payloads::new(false);
     let mut jobs = (0_u64..).take(records).map(|id| {
         let (key, value) = payloads.next(id);
         let key = Bytes::from(key);

@@ -13,10 +13,15 @@ pub(super) fn consumer(options: &ArmOptions) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
-        .set("session.timeout.ms", options.session_ms.to_string())
         .set("fetch.wait.max.ms", "100")
         // The default of 1,000 starves a fast loop.
         .set("fetch.queue.backoff.ms", "20")
         .set("queued.min.messages", "100000");
+    if options.kip848 {
+        // The session is the broker's.
+        config.set("group.protocol", "consumer");
+    } else {
+        config.set("session.timeout.ms", options.session_ms.to_string());
+    }
     config
 }

@@ -40,6 +40,9 @@ pub(crate) struct LoadOptions {
     /// Records per second; as fast as it goes by default.
     #[arg(long)]
     pub(crate) rate: Option<u32>,
+    /// Each record has a key of its own, instead of one of 10,000.
+    #[arg(long)]
+    pub(crate) distinct_keys: bool,
 }
 
 pub(crate) fn load(options: &LoadOptions) -> Result<()> {
@@ -58,7 +61,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<()> {
         .set("batch.size", "262144");
     let producer: ThreadedProducer<DefaultProducerContext> = config.create().context("cannot make a producer")?;
     let start = Instant::now();
-    let mut payloads = Payloads::new();
+    let mut payloads = Payloads::new(options.distinct_keys);
     for id in 0..options.records {
         if let Some(rate) = options.rate {
             let due = Duration::from_nanos(id * 1_000_000_000 / u64::from(rate));

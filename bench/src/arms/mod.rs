@@ -16,12 +16,12 @@ use anyhow::Result;
 use clap::Args;
 
 pub(crate) use load::{LoadOptions, load};
-pub(crate) use meter::Reading;
+pub(crate) use meter::{Reading, cpu_time, peak_rss_mb, wall_ns};
 pub(crate) use naive::Lanes;
 pub(crate) use payload::{Payloads, xorshift};
 pub(crate) use workload::Workload;
 
-use meter::{Meter, wall_ns};
+use meter::Meter;
 use payload::Payload;
 
 /// What every arm is told, in any language.
@@ -57,6 +57,9 @@ pub(crate) struct ArmOptions {
     /// Session timeout of the classic protocol, in milliseconds.
     #[arg(long, default_value_t = 45_000)]
     pub(crate) session_ms: u32,
+    /// The loop and the naive pool join by KIP-848; kafka-worker-pool does where the broker offers it.
+    #[arg(long)]
+    pub(crate) kip848: bool,
     /// Append each attempt on a record to this file.
     #[arg(long)]
     pub(crate) log: Option<PathBuf>,
@@ -81,6 +84,7 @@ impl Default for ArmOptions {
             skip: 0,
             timeout_s: 120,
             session_ms: 45_000,
+            kip848: false,
             log: None,
             fail_id: None,
             fail_by_panic: false,

@@ -40,7 +40,9 @@ pub(super) fn run(options: &ArmOptions) -> Result<Reading> {
 /// The handler that fits the workload: one that never waits pays for no timer.
 fn start(builder: Builder<()>, handling: &Arc<Handling>) -> Result<Handle> {
     let pool = match handling.options.workload {
-        Workload::Noop | Workload::Paced | Workload::Cpu20us => builder.handler(Instant(Arc::clone(handling))).start(),
+        Workload::Noop | Workload::Paced | Workload::Cpu20us if handling.options.log.is_none() => {
+            builder.handler(Instant(Arc::clone(handling))).start()
+        }
         _ => builder.handler(Waiting { handling: Arc::clone(handling), failures: Mutex::default() }).start(),
     };
     pool.context("cannot start the pool")

@@ -63,22 +63,29 @@ pub(crate) fn xorshift(seed: u64, rounds: u32) -> u64 {
 pub(crate) struct Payloads {
     state: u64,
     sequences: Vec<u64>,
+    are_distinct: bool,
 }
 
 impl Payloads {
-    pub(crate) fn new() -> Self {
+    /// With 10,000 keys, or with a key for each record.
+    pub(crate) fn new(are_distinct: bool) -> Self {
         let keys = usize::try_from(KEYS).expect("ten thousand fits");
-        Self { state: 88_172_645_463_325_252, sequences: vec![0; keys] }
+        Self { state: 88_172_645_463_325_252, sequences: vec![0; keys], are_distinct }
     }
 
     /// Key and value of the next record, produced now.
     pub(crate) fn next(&mut self, id: u64) -> (String, [u8; VALUE_BYTES]) {
         self.state = xorshift(self.state, 1);
+        let (key, sequence) = if self.are_distinct { (id, 0) } else { self.drawn() };
+        let payload = Payload { id, produced_ns: wall_ns(), sequence, key };
+        (format!("key-{key:05}"), payload.write(self.state))
+    }
+
+    fn drawn(&mut self) -> (u64, u64) {
         let key = (self.state >> 11) % KEYS;
         let sequence = &mut self.sequences[usize::try_from(key).expect("a key number fits")];
-        let payload = Payload { id, produced_ns: wall_ns(), sequence: *sequence, key };
         *sequence += 1;
-        (format!("key-{key:05}"), payload.write(self.state))
+        (key, *sequence - 1)
     }
 }
 
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn sequences_count_within_each_key_without_gaps() {
-        let mut payloads = Payloads::new();
+        let mut payloads = Payloads::new(false);
         let mut seen = std::collections::BTreeMap::new();
         for id in 0..50_000 {
             let (key, value) = payloads.next(id);

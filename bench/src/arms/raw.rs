@@ -9,7 +9,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use super::{ArmOptions, Handling, Payload, Reading, client};
+use super::{ArmOptions, Handling, Payload, Reading, client, wall_ns};
 
 pub(super) fn run(options: &ArmOptions) -> Result<Reading> {
     let handling = Handling::new("raw", options)?;
@@ -29,6 +29,9 @@ fn poll(consumer: &BaseConsumer, handling: &Handling) {
         handling.spin(&payload);
         if let Some(sleep) = handling.options.workload.sleep(&payload) {
             thread::sleep(sleep);
+        }
+        if handling.options.log.is_some() {
+            handling.meter.log(&payload, wall_ns(), wall_ns());
         }
         handling.meter.done(&payload);
     }

@@ -3,7 +3,7 @@
 mod attempts;
 mod trial;
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum as _};
@@ -17,6 +17,8 @@ use crate::{
     pool::{Arm, aligned, kafka_version, unique},
 };
 use trial::{Court, Fault, Outcome, RECORDS};
+
+pub(crate) use attempts::{Attempt, Log};
 
 /// The arms that are pools.
 const ARMS: [Arm; 6] =
@@ -37,6 +39,9 @@ pub(crate) struct CorrectOptions {
     /// Trials of each arm and fault.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// Write correct.md into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    page: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -79,6 +84,12 @@ pub(crate) fn run(options: &CorrectOptions) -> Result<ExitCode> {
     for promise in &broken {
         eprintln!("BROKEN: {promise}");
     }
+    if let Some(folder) = &options.page {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join("correct.md");
+        fs::write(&path, page(&host, &outcomes, &skipped, &broken))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if options.json {
         let document =
             Document { env: &host, records: RECORDS, concurrency: trial::CONCURRENCY, trials: &outcomes, skipped };
@@ -104,6 +115,7 @@ fn court(arms: &[Arm]) -> Result<Court> {
         partitions: 8,
         records: RECORDS,
         rate: None,
+        distinct_keys: false,
     })?;
     let folder = testkit::target_dir().join(unique("bench"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -172,6 +184,34 @@ fn row(outcome: &Outcome) -> [String; 10] {
     ]
 }
 
+/// The page: what was done, where, and what came of it.
+fn page(host: &Host, outcomes: &[Outcome], skipped: &[String], broken: &[String]) -> String {
+    let list = |lines: &[String]| lines.iter().map(|line| format!("* {line}\n")).collect::<String>();
+    let mut text = format!(
+        "# What goes missing when something goes wrong\n\n\
+         Written by `cargo xtask bench correct`. {RECORDS} records on 8 partitions, {} handlers at once, each 0 to 4 ms, 1.5 s for one record in 500. In the middle\n\
+         something goes wrong; then a restart, until every record has arrived or none has come for 45 s. Every handler writes each attempt to a log, which a\n\
+         kill leaves behind.\n\n\
+         * kill: kill -9, restart. terminate: SIGTERM, restart. join: a second instance joins. panic, error: the handler fails on one record whenever it comes;\n  \
+         at last it is mended and restarted.\n\
+         * lost: neither handled nor a dead letter. doubled: handled more often than once. out of order: handled while another record of its key was, or before\n  \
+         one that precedes it; going back to the last commit after a kill counts as doubled, not as disorder. The shared naive pool, kq and Parallel Consumer\n  \
+         UNORDERED promise no order. stop: from SIGTERM to the end. gap: from the restart to the first record handled after it.\n\
+         * Settings are those of [the benchmarks](pool.md), sessions 6 s where an arm can set them; kq's is 30 s, that of kafka-worker-pool the broker's\n  \
+         (KIP-848), here 10 s. Parallel Consumer stops by `close()`; the naive pool dies on SIGTERM.\n\n",
+        trial::CONCURRENCY
+    );
+    text.push_str(&host.markdown());
+    text.push_str(&format!("\n{}", table(outcomes)));
+    if !skipped.is_empty() {
+        text.push_str(&format!("\nSkipped:\n\n{}", list(skipped)));
+    }
+    if !broken.is_empty() {
+        text.push_str(&format!("\n**Promises that kafka-worker-pool broke here:**\n\n{}", list(broken)));
+    }
+    text
+}
+
 fn fault_name(fault: Fault) -> String {
     fault.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
@@ -208,6 +248,16 @@ mod tests {
         assert_eq!(broken_promises(&as_many).len(), 1);
         assert_eq!(broken_promises(&[outcome(Arm::Ours, Fault::Join, 1)]), ["join: 1 doubled"]);
         assert!(broken_promises(&[outcome(Arm::Kq, Fault::Join, 1)]).is_empty(), "others promise nothing to us");
+    }
+
+    #[test]
+    fn the_page_confesses() {
+        let host = Host::now("Kafka of the test".to_owned()).expect("a temporary folder");
+        let outcomes = [outcome(Arm::Ours, Fault::Join, 1)];
+        let page = page(&host, &outcomes, &["kq kill: no Go".to_owned()], &broken_promises(&outcomes));
+        for wanted in ["| join  | ours", "* kq kill: no Go", "* join: 1 doubled", "Kafka of the test"] {
+            assert!(page.contains(wanted), "{wanted}: {page}");
+        }
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Court {
             partitions: 1,
             records: 0,
             rate: None,
+            distinct_keys: false,
         })?;
         let mut trial =
             Trial { court: self, arm, group, log: Log::new(path.clone()), path, crashes: 0, stop_s: None, gap_s: None };
@@ -187,20 +188,17 @@ impl Trial<'_> {
 
     fn start(&self, failing_by_panic: Option<bool>) -> Result<Child> {
         let launch = Launch {
-            brokers: self.court.kafka.brokers().to_owned(),
             topic: self.court.topic.clone(),
-            group: self.group.clone(),
             // It runs until it is told to stop.
             records: 1_000_000_000,
             workload: Workload::Steps,
             concurrency: CONCURRENCY,
-            spin: 1,
-            skip: 0,
             timeout_s: 3_600,
             session_ms: SESSION_MS,
             log: Some(self.path.clone()),
             fail_id: failing_by_panic.map(|_| FAULT_AT),
             fail_by_panic: failing_by_panic == Some(true),
+            ..Launch::new(self.court.kafka.brokers(), &self.group)
         };
         let command = self.arm.command(&launch, &self.court.peers)?;
         Child::spawn(command, &self.path.with_extension("out"))

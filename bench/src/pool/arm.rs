@@ -103,6 +103,25 @@ pub(crate) fn own(subcommand: &str) -> Command {
 }
 
 impl Launch {
+    /// Nothing to do, 64 at once, on a topic still to be named.
+    pub(crate) fn new(brokers: &str, group: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            topic: String::new(),
+            group: group.to_owned(),
+            records: 0,
+            workload: Workload::Noop,
+            concurrency: 64,
+            spin: 1,
+            skip: 0,
+            timeout_s: 60,
+            session_ms: 45_000,
+            log: None,
+            fail_id: None,
+            fail_by_panic: false,
+        }
+    }
+
     fn add_to(&self, command: &mut Command) {
         command
             .args(["--brokers", &self.brokers, "--topic", &self.topic, "--group", &self.group])

@@ -25,9 +25,9 @@ use plan::{Turn, turns};
 use results::Results;
 use run::Stage;
 
-pub(crate) use arm::{Arm, Launch};
+pub(crate) use arm::{Arm, Launch, own};
 pub(crate) use options::PoolOptions;
-pub(crate) use run::unique;
+pub(crate) use run::{reading, unique};
 pub(crate) use table::aligned;
 
 /// What one step of the workload cpu20us shall take.

@@ -128,6 +128,7 @@ fn plots(figures: &[Figure]) -> Vec<Plot> {
         let of: Vec<&Figure> = figures.iter().filter(|figure| figure.workload == workload).collect();
         let name = workload.name();
         if workload.is_paced() {
+            let of: Vec<&Figure> = of.into_iter().filter(|figure| figure.p99_ms.is_some()).collect();
             let p99 = |figure: &Figure| {
                 let value = figure.p99_ms.unwrap_or_default();
                 (value, figure.p99_ms_range.unwrap_or([value; 2]), format!("{value:.1} ms"))

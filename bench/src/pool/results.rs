@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{arm::Arm, plan::Cell, run::Run};
-use crate::{arms::Workload, host::Host, statistics::Summary};
+use crate::{
+    arms::{Reading, Workload},
+    host::Host,
+    statistics::Summary,
+};
 
 /// Above so many cores, what ran beside a run disturbed it.
 const DISTURBING_CORES: f64 = 0.2;
@@ -85,8 +89,10 @@ fn figure(cell: &Cell, runs: &[Run]) -> Option<Figure> {
     let over = |value: fn(&Run) -> f64| Summary::of(runs.iter().map(value));
     let rate = over(|run| run.reading.msgs_per_s)?;
     let cpu = over(cpu_us)?;
-    let p99 = over(|run| run.reading.p99_ms)?;
-    let paced = cell.workload.is_paced();
+    // A run in which no record counted has no delay.
+    let delayed: Vec<&Run> = runs.iter().filter(|run| run.reading.delays > 0).collect();
+    let delay = |value: fn(&Reading) -> f64| Summary::of(delayed.iter().map(|run| value(&run.reading)));
+    let p99 = delay(|reading| reading.p99_ms);
     Some(Figure {
         arm: cell.arm,
         workload: cell.workload,
@@ -94,11 +100,11 @@ fn figure(cell: &Cell, runs: &[Run]) -> Option<Figure> {
         msgs_per_s: rounded(rate.median, 1),
         cpu_us_per_msg: rounded(cpu.median, 3),
         peak_rss_mb: rounded(over(|run| run.reading.peak_rss_mb)?.median, 1),
-        p99_ms: paced.then(|| rounded(p99.median, 2)),
+        p99_ms: p99.map(|all| rounded(all.median, 2)),
         msgs_per_s_range: [rounded(rate.min, 1), rounded(rate.max, 1)],
         cpu_us_per_msg_range: [rounded(cpu.min, 3), rounded(cpu.max, 3)],
-        p99_ms_range: paced.then(|| [rounded(p99.min, 2), rounded(p99.max, 2)]),
-        p50_ms: if paced { Some(rounded(over(|run| run.reading.p50_ms)?.median, 2)) } else { None },
+        p99_ms_range: p99.map(|all| [rounded(all.min, 2), rounded(all.max, 2)]),
+        p50_ms: delay(|reading| reading.p50_ms).map(|all| rounded(all.median, 2)),
         steady_msgs_per_s: rounded(over(|run| run.reading.steady_msgs_per_s)?.median, 1),
         client_cores: rounded(over(|run| run.reading.cpu_s / run.reading.seconds)?.median, 3),
         records: cell.records(),
@@ -121,7 +127,6 @@ fn rounded(value: f64, digits: i32) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::arms::Reading;
 
     pub(in crate::pool) fn run(cell: &Cell, msgs_per_s: f64, cpu_s: f64) -> Run {
         let handled = cell.records();
@@ -140,7 +145,7 @@ pub(super) mod tests {
                 p50_ms: 1.0,
                 p99_ms: 2.0,
                 max_ms: 3.0,
-                delays: handled,
+                delays: if cell.workload.is_paced() { handled } else { 0 },
             },
             other_cores: 0.0,
         }

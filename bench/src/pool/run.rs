@@ -68,19 +68,14 @@ impl Stage {
             self.load(&topic, 0, None)?;
         }
         let launch = Launch {
-            brokers: self.kafka.brokers().to_owned(),
             topic: topic.clone(),
-            group: name,
             records: cell.records(),
             workload: cell.workload,
             concurrency: if cell.arm.is_a_loop() { 1 } else { cell.concurrency },
             spin: self.spin,
             skip: if cell.workload.is_paced() { u64::from(PACE) * PACED_SKIP_S } else { 0 },
             timeout_s: timeout_s(cell),
-            session_ms: 45_000,
-            log: None,
-            fail_id: None,
-            fail_by_panic: false,
+            ..Launch::new(self.kafka.brokers(), &name)
         };
         let command = cell.arm.command(&launch, &self.peers)?;
         let (before, start) = (CpuSeconds::now(self.kafka.pid()), Instant::now());
@@ -129,7 +124,7 @@ fn timeout_s(cell: Cell) -> u64 {
 }
 
 /// The line of an arm in what it printed.
-fn reading(log: &Path) -> Result<Reading> {
+pub(crate) fn reading(log: &Path) -> Result<Reading> {
     let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
     let line = text.lines().rev().find(|line| line.starts_with("{\"arm\""));
     let line = line.with_context(|| format!("the arm said no figures; its last word: {}", last_line(log)))?;

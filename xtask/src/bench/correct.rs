@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Trials of each arm and fault.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// Write correct.md into this folder, relative to where you are.
+    #[arg(long, value_name = "FOLDER")]
+    page: Option<String>,
 }
 
 impl Options {
@@ -30,6 +33,9 @@ impl Options {
         let mut arguments = vec!["--rounds".to_owned(), self.rounds.to_string()];
         if self.json {
             arguments.push("--json".to_owned());
+        }
+        if let Some(page) = &self.page {
+            arguments.extend(["--page".to_owned(), page.clone()]);
         }
         for (flag, values) in [("--arms", &self.arms), ("--faults", &self.faults)] {
             if !values.is_empty() {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: builds the benchmarks in release and hands its command line on to them. One file per subcommand.
 
 mod correct;
+mod limits;
 mod pool;
 mod start;
 
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Pool(pool::Options),
     /// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
     Correct(correct::Options),
+    /// What is not a rate: memory with a million keys, the pause of kept partitions, the start and idle cost of a thousand.
+    Limits(limits::Options),
     /// StartProject over gRPC beside pgbench and a bare server that run the same statements.
     Start(start::Options),
 }
@@ -26,6 +29,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Pool(options) => program(if options.ready { "ready" } else { "pool" }, &options.arguments()),
         Command::Correct(options) => program("correct", &options.arguments()),
+        Command::Limits(options) => program("limits", &options.arguments()),
         Command::Start(options) => {
             build::release_binary("project-srv", "project-srv")?;
             program("start", &options.arguments())
