@@ -41,6 +41,7 @@ mod kafka_letters;
 mod ledger;
 mod letters;
 mod meters;
+pub mod migrate;
 mod options;
 mod partitions;
 mod positions;
