@@ -36,7 +36,7 @@ struct Line {
 /// When a line names a test that does not exist.
 pub(crate) fn report(tests: &[TestExecutable]) -> Result<String> {
     let matrix = parse(TABLE)?;
-    refuse_unknown(&matrix, &names(tests)?)?;
+    verify(&matrix, &names(tests)?)?;
     let mut text = String::new();
     for (title, lines) in [("Failure matrix", &matrix.failure), ("Semantics of the worker pool", &matrix.semantics)] {
         writeln!(text, "{title}\n")?;
@@ -54,12 +54,17 @@ pub(crate) fn report(tests: &[TestExecutable]) -> Result<String> {
     Ok(text)
 }
 
-/// Only that every named test exists.
+/// Only that every named test exists, and that each row of the semantics is shown on a real Kafka.
 ///
 /// # Errors
-/// When a line names a test that does not exist.
+/// When a line names a test that does not exist, or a row has no test on a real Kafka.
 pub(crate) fn check(tests: &[TestExecutable]) -> Result<()> {
-    refuse_unknown(&parse(TABLE)?, &names(tests)?)
+    verify(&parse(TABLE)?, &names(tests)?)
+}
+
+fn verify(matrix: &Matrix, existing: &BTreeSet<String>) -> Result<()> {
+    refuse_unknown(matrix, existing)?;
+    refuse_without_real_kafka(matrix, existing)
 }
 
 fn parse(table: &str) -> Result<Matrix> {
@@ -81,11 +86,32 @@ fn refuse_unknown(matrix: &Matrix, existing: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
+/// What says it of itself in its name, as all tests of the pool do that run on one.
+const ON_REAL_KAFKA: &str = "real_kafka";
+
+fn refuse_without_real_kafka(matrix: &Matrix, existing: &BTreeSet<String>) -> Result<()> {
+    let is_shown = |line: &Line| {
+        line.tests.iter().flat_map(|name| matching(name, existing)).any(|test| test.contains(ON_REAL_KAFKA))
+    };
+    let bare: Vec<_> = matrix.semantics.iter().filter(|line| !is_shown(line)).map(|line| line.line.as_str()).collect();
+    if !bare.is_empty() {
+        bail!("xtask/matrix.toml: no test with {ON_REAL_KAFKA:?} in its name shows\n  {}", bare.join("\n  "));
+    }
+    Ok(())
+}
+
+/// The tests a name stands for.
+fn matching<'a>(name: &'a str, existing: &'a BTreeSet<String>) -> impl Iterator<Item = &'a String> {
+    let prefix = name.strip_suffix('*');
+    let from = prefix.unwrap_or(name).to_owned();
+    existing.range(from..).take_while(move |found| match prefix {
+        Some(prefix) => found.starts_with(prefix),
+        None => *found == name,
+    })
+}
+
 fn exists(name: &str, existing: &BTreeSet<String>) -> bool {
-    name.strip_suffix('*').map_or_else(
-        || existing.contains(name),
-        |prefix| existing.range(prefix.to_owned()..).next().is_some_and(|found| found.starts_with(prefix)),
-    )
+    matching(name, existing).next().is_some()
 }
 
 /// All tests as `package/target/test`.
@@ -107,7 +133,7 @@ fn names(tests: &[TestExecutable]) -> Result<BTreeSet<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{exists, parse, refuse_unknown};
+    use super::{exists, parse, refuse_unknown, refuse_without_real_kafka};
 
     const PROMISES: &str =
         "semantics = []\n[[failure]]\nline = \"broker restart\"\ntests = [\"testkit/kafka/restart*\"]";
@@ -132,6 +158,17 @@ mod tests {
         let matrix = parse(PROMISES).expect("a small table");
         let error = refuse_unknown(&matrix, &["testkit/kafka/stop".to_owned()].into()).expect_err("unknown");
         assert!(error.to_string().contains("testkit/kafka/restart*"), "{error}");
+    }
+
+    #[test]
+    fn a_row_of_the_semantics_without_a_real_kafka_is_named() {
+        let table = "failure = []\n[[semantics]]\nline = \"Order\"\ntests = [\"pool/order/*\"]";
+        let matrix = parse(table).expect("a small table");
+        let embedded = "pool/order/keys::embedded_broker".to_owned();
+        let real = "pool/order/keys::real_kafka_classic".to_owned();
+        let error = refuse_without_real_kafka(&matrix, &[embedded.clone()].into()).expect_err("embedded alone");
+        assert!(error.to_string().contains("Order"), "{error}");
+        refuse_without_real_kafka(&matrix, &[embedded, real].into()).expect("one of them is enough");
     }
 
     #[test]

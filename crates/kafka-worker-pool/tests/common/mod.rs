@@ -1,6 +1,8 @@
 //! Brokers to test against, records to send, and a handler that remembers what it saw.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
 
+pub mod counters;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +36,30 @@ macro_rules! on_all_brokers {
             async fn embedded_broker_consumer() {
                 super::$scenario($crate::common::Broker::embedded(GroupProtocol::Consumer)).await;
             }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn real_kafka_classic() {
+                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Classic) {
+                    super::$scenario(broker).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn real_kafka_consumer() {
+                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Consumer) {
+                    super::$scenario(broker).await;
+                }
+            }
+        }
+    )+ };
+}
+
+/// Runs a scenario on a real Kafka alone, on both group protocols: for what the embedded broker does not have.
+#[macro_export]
+macro_rules! on_real_kafka {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use kafka_worker_pool::GroupProtocol;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn real_kafka_classic() {
@@ -104,6 +130,35 @@ impl Broker {
         created[0].as_ref().unwrap();
     }
 
+    /// A topic with these properties, on a real Kafka.
+    pub async fn topic_with(&self, partitions: i32, properties: &[(&str, &str)]) -> String {
+        let name = unique("t");
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap();
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let topic = properties.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+        created[0].as_ref().unwrap();
+        name
+    }
+
+    /// The offset the group has committed for a partition, if it has.
+    pub async fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
+        let (bootstrap, group, topic) = (self.bootstrap.clone(), self.group.clone(), topic.to_owned());
+        let asked = move || {
+            let consumer: BaseConsumer =
+                ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create().unwrap();
+            let mut list = rdkafka::TopicPartitionList::new();
+            list.add_partition(&topic, partition);
+            let found = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();
+            match found.elements()[0].offset() {
+                rdkafka::Offset::Offset(offset) => Some(offset),
+                _ => None,
+            }
+        };
+        tokio::task::spawn_blocking(asked).await.unwrap()
+    }
+
     pub fn options(&self) -> Options {
         let mut options = Options::default();
         options.protocol = self.protocol;
@@ -159,6 +214,60 @@ impl Broker {
         for ack in acks {
             ack.await.unwrap().map_err(|(error, _)| error).unwrap();
         }
+    }
+
+    /// Sends `count` records one after the other, as [`send`](Self::send) makes them, and tells when each was sent.
+    pub async fn send_paced(
+        &self,
+        topic: &str,
+        count: u64,
+        keys: u64,
+        pause: Duration,
+    ) -> Vec<(u64, std::time::Instant)> {
+        let producer: FutureProducer =
+            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).set("linger.ms", "0").create().unwrap();
+        let mut clock = tokio::time::interval(pause);
+        let (mut sent, mut acks) = (vec![], vec![]);
+        for number in 0..count {
+            clock.tick().await;
+            let (key, value) = (format!("k{}", number % keys), number.to_string());
+            sent.push((number, std::time::Instant::now()));
+            let record = FutureRecord::to(topic).key(&key).payload(&value);
+            acks.push(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+        }
+        for ack in acks {
+            ack.await.unwrap().map_err(|(error, _)| error).unwrap();
+        }
+        sent
+    }
+
+    /// The offsets a partition has, up to its end.
+    pub async fn offsets(&self, topic: &str, partition: i32) -> Vec<i64> {
+        let (bootstrap, topic) = (self.bootstrap.clone(), topic.to_owned());
+        let read = move || {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", bootstrap)
+                .set("group.id", format!("reader-of-{topic}"))
+                .set("enable.partition.eof", "true")
+                .set("fetch.wait.max.ms", "10")
+                .create()
+                .unwrap();
+            let mut list = rdkafka::TopicPartitionList::new();
+            list.add_partition_offset(&topic, partition, rdkafka::Offset::Beginning).unwrap();
+            consumer.assign(&list).unwrap();
+            let mut found = vec![];
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while std::time::Instant::now() < deadline {
+                match consumer.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => found.push(message.offset()),
+                    Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return found,
+                    Some(Err(error)) => panic!("{error}"),
+                    None => {}
+                }
+            }
+            panic!("no end of {topic}[{partition}] after {} records", found.len());
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
     }
 
     /// All records of a topic as (key, headers), once there are `count`.

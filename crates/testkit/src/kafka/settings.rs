@@ -15,6 +15,8 @@ const SHARED: &[(&str, &str)] = &[
     ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
+    // Tests that wait for compaction do not wait 15 s for its next turn.
+    ("log.cleaner.backoff.ms", "500"),
     // A first member need not wait 3 s for others.
     ("group.initial.rebalance.delay.ms", "0"),
     // A killed member's partitions stand still for the session: 45 s by default.
