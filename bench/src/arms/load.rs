@@ -54,6 +54,8 @@ pub(crate) fn load(options: &LoadOptions) -> Result<()> {
     config
         .set("bootstrap.servers", &options.brokers)
         .set("acks", "all")
+        // A retry of one batch must not let a later one pass: the trials check the order.
+        .set("enable.idempotence", "true")
         // As Java's producer places keys.
         .set("partitioner", "murmur2_random")
         .set("linger.ms", if options.rate.is_some() { "1" } else { "20" })
