@@ -50,7 +50,13 @@ enum Command {
     /// Creates a topic and fills it.
     Load(LoadOptions),
     /// Arm: kafka-worker-pool.
-    Ours(ArmOptions),
+    Ours {
+        /// The handler blocks the thread it runs on, which is one of the pool's own.
+        #[arg(long)]
+        blocking: bool,
+        #[command(flatten)]
+        arm: ArmOptions,
+    },
     /// Arm: a `BaseConsumer::poll` loop.
     Raw(ArmOptions),
     /// Arm: the pool one writes by hand.
@@ -96,7 +102,7 @@ fn main() -> Result<ExitCode> {
             arms::load(&options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Ours(options) => ended(arms::ours(&options)),
+        Command::Ours { blocking, arm } => ended(arms::ours(&arm, blocking)),
         Command::Raw(options) => ended(arms::raw(&options)),
         Command::Naive { lanes, arm } => ended(arms::naive(&arm, lanes)),
         Command::Bare(options) => ended(arms::bare(&options)),

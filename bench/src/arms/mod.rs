@@ -102,9 +102,9 @@ pub(crate) fn naive(options: &ArmOptions, lanes: Lanes) -> Result<Reading> {
     naive::run(options, lanes)
 }
 
-/// kafka-worker-pool.
-pub(crate) fn ours(options: &ArmOptions) -> Result<Reading> {
-    ours::run(options)
+/// kafka-worker-pool, with a handler that yields or with one that blocks.
+pub(crate) fn ours(options: &ArmOptions, is_blocking: bool) -> Result<Reading> {
+    ours::run(options, is_blocking)
 }
 
 /// As many tasks on the same timer, and no Kafka.

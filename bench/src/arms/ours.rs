@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use kafka_worker_pool::{Backoff, Builder, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Order, Record};
+use kafka_worker_pool::{
+    Backoff, Builder, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Order, Record, blocking,
+};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
@@ -15,13 +17,13 @@ use tokio::{
 
 use super::{ArmOptions, Handling, Payload, Reading, Workload};
 
-pub(super) fn run(options: &ArmOptions) -> Result<Reading> {
-    let handling = Handling::new("ours", options)?;
+pub(super) fn run(options: &ArmOptions, is_blocking: bool) -> Result<Reading> {
+    let handling = Handling::new(if is_blocking { "ours-blocking" } else { "ours" }, options)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
     let inside = runtime.enter();
     let builder =
         KafkaWorkerPool::builder(&options.brokers, &options.group).topics([&options.topic]).options(tuning(options));
-    let pool = start(builder, &handling)?;
+    let pool = start(builder, &handling, is_blocking)?;
     drop(inside);
     let stop_asked = stop_asked(&runtime)?;
     let mut is_stopping = false;
@@ -38,7 +40,12 @@ pub(super) fn run(options: &ArmOptions) -> Result<Reading> {
 }
 
 /// The handler that fits the workload: one that never waits pays for no timer.
-fn start(builder: Builder<()>, handling: &Arc<Handling>) -> Result<Handle> {
+fn start(builder: Builder<()>, handling: &Arc<Handling>, is_blocking: bool) -> Result<Handle> {
+    if is_blocking {
+        let handling = Arc::clone(handling);
+        let pool = builder.handler(blocking(move |record: Record| block(&handling, &record))).start();
+        return pool.context("cannot start the pool");
+    }
     let pool = match handling.options.workload {
         Workload::Noop | Workload::Paced | Workload::Cpu20us if handling.options.log.is_none() => {
             builder.handler(Instant(Arc::clone(handling))).start()
@@ -65,6 +72,18 @@ fn stop_asked(runtime: &Runtime) -> Result<tokio::task::JoinHandle<()>> {
     Ok(runtime.spawn(async move {
         terminate.recv().await;
     }))
+}
+
+/// Work that holds its thread.
+fn block(handling: &Handling, record: &Record) -> Result<(), HandlerError> {
+    handling.meter.begin();
+    let payload = read(record)?;
+    handling.spin(&payload);
+    if let Some(sleep) = handling.options.workload.sleep(&payload) {
+        std::thread::sleep(sleep);
+    }
+    handling.meter.done(&payload);
+    Ok(())
 }
 
 /// Work that never waits.

@@ -14,6 +14,8 @@ use crate::{arms::Workload, peers::Peers};
 pub(crate) enum Arm {
     /// kafka-worker-pool, order by key, contiguous commits.
     Ours,
+    /// The same with a handler that blocks, on the pool's own threads.
+    OursBlocking,
     /// A `BaseConsumer::poll` loop.
     Raw,
     /// `StreamConsumer`, one channel, tasks, a store per message; no order.
@@ -54,6 +56,7 @@ impl Arm {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::OursBlocking => "ours-blocking",
             Self::Raw => "raw",
             Self::Naive => "naive",
             Self::NaiveKeyed => "naive-keyed",
@@ -77,6 +80,11 @@ impl Arm {
     pub(crate) fn command(self, launch: &Launch, peers: &Peers) -> Result<Command> {
         let mut command = match self {
             Self::Ours => own("ours"),
+            Self::OursBlocking => {
+                let mut command = own("ours");
+                command.arg("--blocking");
+                command
+            }
             Self::Raw => own("raw"),
             Self::Naive => own("naive"),
             Self::NaiveKeyed => {

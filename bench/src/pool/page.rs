@@ -20,6 +20,7 @@ const ARMS: &str = "\
 | arm | what it is | settings |
 |---|---|---|
 | ours | kafka-worker-pool, order by key, contiguous commits | its defaults; `workers` = concurrency |
+| ours-blocking | the same, its handler marked `blocking`: it sleeps on the thread it runs on | as ours |
 | raw | one thread, `BaseConsumer::poll`, no pool | `fetch.queue.backoff.ms` 20, `queued.min.messages` 100,000, `fetch.wait.max.ms` 100 |
 | naive | `StreamConsumer::recv`, `detach`, one tokio channel of 100, its receiver behind a mutex, as many tasks as the concurrency, `store_offset` for each record; no order | as raw |
 | naive-keyed | the same with a channel for each task, chosen by the hash of the key | as raw |
@@ -181,7 +182,13 @@ fn plot(
     for figure in figures {
         let heading = format!("concurrency {}", figure.concurrency);
         let (value, range, shown) = value(figure);
-        let bar = Bar { label: figure.arm.name().to_owned(), value, range, shown, is_ours: figure.arm == Arm::Ours };
+        let bar = Bar {
+            label: figure.arm.name().to_owned(),
+            value,
+            range,
+            shown,
+            is_ours: matches!(figure.arm, Arm::Ours | Arm::OursBlocking),
+        };
         match groups.last_mut().filter(|group| group.heading == heading) {
             Some(group) => group.bars.push(bar),
             None => groups.push(Group { heading, bars: vec![bar] }),

@@ -136,6 +136,8 @@ fn is_measured(options: &PoolOptions, workload: Workload, arm: Arm) -> bool {
     match arm {
         Arm::Bare => matches!(workload, Workload::Sleep1ms | Workload::Sleep10ms),
         Arm::FranzGo => workload == Workload::Noop,
+        // Where blocking matters: a key that blocks must not hold up the others.
+        Arm::OursBlocking => workload == Workload::SlowKeys,
         // A loop that sleeps half a second for a slow key shows what the pool is for; one that sleeps for every record shows nothing.
         Arm::Raw => matches!(workload, Workload::Noop | Workload::Paced | Workload::SlowKeys | Workload::Cpu20us),
         _ => true,

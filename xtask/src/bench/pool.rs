@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Only these workloads: noop, cpu20us, sleep1ms, sleep10ms, slowkeys, paced, fail2.
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     only: Vec<String>,
-    /// Only these arms: ours, raw, naive, naive-keyed, kq, parallel-consumer-key, parallel-consumer-unordered, franz-go, bare.
+    /// Only these arms: ours, ours-blocking, raw, naive, naive-keyed, kq, parallel-consumer-key, parallel-consumer-unordered, franz-go, bare.
     #[arg(long, value_delimiter = ',', value_name = "ARM")]
     arms: Vec<String>,
     /// Only these numbers of handlers at once.
