@@ -18,9 +18,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The README has the guarantees in words. Inside: an event thread (`event_thread`, `rebalance`) talks to the group, a data thread
-//! (`data_thread`, `dispatch`) alone owns the books (`partitions`, `ledger`), lanes of `worker-pool` run handlers, and `commits` brings
-//! positions to the store and to Kafka. This crate knows no domain: no event types, no SQL.
+//! What can be relied on is in [`guide::guarantees`], each option in [`guide::tuning`], each metric in [`guide::metrics`]. Inside: an event thread
+//! (`event_thread`, `rebalance`) talks to the group, a data thread (`data_thread`, `dispatch`) alone owns the books (`partitions`, `ledger`), lanes
+//! of `worker-pool` run handlers, and `commits` brings positions to the store and to Kafka. This crate knows no domain: no event types, no
+//! SQL.
+#![warn(missing_docs)]
 
 mod blocking;
 mod builder;
@@ -33,6 +35,8 @@ mod dispatch;
 mod drain;
 mod errors;
 mod event_thread;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handle;
 mod handler;
 #[cfg(feature = "json")]

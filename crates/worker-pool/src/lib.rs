@@ -9,6 +9,12 @@
 //!
 //! Handlers must yield: a poll longer than 10 ms holds up its lane; it is counted and warned of. Handlers that block run on a bounded set of
 //! threads of the pool's own, by the same rules: see [`blocking`].
+#![warn(missing_docs)]
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 mod adaptive;
 mod admit;
