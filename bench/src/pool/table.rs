@@ -52,7 +52,9 @@ fn table(block: &[Figure]) -> String {
 
 fn row(figure: &Figure, reference: Option<&Figure>) -> [String; 11] {
     let cut = if figure.handled < figure.records { " cut" } else { "" };
-    let ratio = reference.map_or_else(String::new, |one| format!("{:.2}", figure.msgs_per_s / one.msgs_per_s));
+    // At a given pace the rate says nothing.
+    let compared = reference.filter(|_| !figure.workload.is_paced());
+    let ratio = compared.map_or_else(String::new, |one| format!("{:.2}", figure.msgs_per_s / one.msgs_per_s));
     let disturbed = if figure.disturbed > 0 { format!(" ({} disturbed)", figure.disturbed) } else { String::new() };
     [
         figure.arm.name().to_owned(),

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-/// Which arms, which faults. With nothing given: all, once, which takes about half an hour.
+/// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
+///
+/// With nothing given: all arms and faults, once, which takes about half an hour.
 ///
 /// Each trial gives 50,000 records to an arm (16 handlers at once, 0 to 4 ms each, 1.5 s for one record in 500), lets something go
 /// wrong in the middle, restarts it and waits until every record has arrived or none comes any more. Every attempt is written to a log by

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Our pool and the raw client loop at their edges; about eight minutes.
+/// What is not a rate, for our pool and the raw client loop: memory with a million keys, the pause of a rebalance, a thousand partitions.
 ///
 /// keys: peak memory on a million records of 10,000 keys and of a million. revoke: 2,000 records/s through one member, a second joins, both by
 /// KIP-848; the longest silence of the first. partitions: 100 topics of 10 partitions, time to the whole assignment and idle CPU.

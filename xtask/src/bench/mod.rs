@@ -12,14 +12,11 @@ use clap::Subcommand;
 
 use crate::test::build;
 
-/// What can be measured.
+/// What can be measured. What each is for stands at its options, so that its `--help` tells the whole of it.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// The worker pool beside a raw client loop, the code one would write by hand, go-queue kq and Parallel Consumer.
     Pool(pool::Options),
-    /// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
     Correct(correct::Options),
-    /// What is not a rate: memory with a million keys, the pause of kept partitions, the start and idle cost of a thousand.
     Limits(limits::Options),
     /// StartProject over gRPC beside pgbench and a bare server that run the same statements.
     Start(start::Options),

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-/// What to measure. With nothing given: every arm and workload in five rounds, which takes more than an hour on two cores.
+/// The worker pool beside a raw client loop, the code one would write by hand, go-queue kq and Parallel Consumer.
+///
+/// With nothing given: every arm and workload in five rounds, which takes more than an hour on two cores.
 ///
 /// Starts a Kafka 4.3.1 of its own from Maven's jars (or takes the one that KAFKA_BROKERS names), fills a topic with a million
 /// records of 200 bytes, 10,000 keys, 8 partitions, and runs the arms in turn, each time in a fresh group and a process of its own. Needs
