@@ -137,6 +137,7 @@ struct Nothing {
 
 impl Work<Record> for Nothing {
     type Output = ();
+    type Gathered = usize;
 
     async fn run(&self, items: &[Record], _tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
         Ok(vec![(); items.len()])
@@ -146,8 +147,13 @@ impl Work<Record> for Nothing {
         Ok(())
     }
 
-    fn finished(&self, jobs: Vec<Finished<Record, ()>>) {
-        if self.left.fetch_sub(jobs.len(), Ordering::Relaxed) == jobs.len() {
+    fn finished(&self, _job: Finished<Record, ()>, gathered: &mut usize) {
+        *gathered += 1;
+    }
+
+    fn hand_over(&self, gathered: &mut usize) {
+        let count = std::mem::take(gathered);
+        if self.left.fetch_sub(count, Ordering::Relaxed) == count {
             self.done.notify_one();
         }
     }

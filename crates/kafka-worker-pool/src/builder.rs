@@ -135,7 +135,6 @@ impl<H: Handler> Builder<Arc<H>> {
             None => Arc::new(KafkaDeadLetters::new(&self.brokers, &self.options.client)?),
         };
         let (send_commands, commands) = channel();
-        let (send_restarts, restarts) = channel();
         let shared = Arc::new(Shared::new(send_commands));
         let parts = Parts {
             events: EventThread {
@@ -145,14 +144,12 @@ impl<H: Handler> Builder<Arc<H>> {
                 group: self.group.into(),
                 subscription,
                 runtime,
-                restarts,
             },
             handler: self.handler,
             sink,
             store: self.store,
             key_of: self.key_of,
             commands,
-            restarts: send_restarts,
         };
         let thread = thread::Builder::new()
             .name("pool-events".to_owned())

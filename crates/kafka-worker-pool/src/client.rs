@@ -14,11 +14,13 @@ pub(crate) fn consumer_config(brokers: &str, group: &str, protocol: &str, option
     config
         .set("client.id", client_id)
         .set("fetch.wait.max.ms", options.fetch_wait_max_ms.to_string())
-        .set("fetch.queue.backoff.ms", "20")
+        // At a full queue fetching pauses for so long: no longer than the fastest handler needs to empty it.
+        .set("fetch.queue.backoff.ms", "10")
         .set("fetch.message.max.bytes", "1000000")
         .set("fetch.max.bytes", fetch_bytes.to_string())
         .set("queued.max.messages.kbytes", fetch_queue_kbytes.to_string())
-        .set("queued.min.messages", options.queue_capacity.saturating_mul(2).clamp(1_000, 100_000).to_string())
+        // Messages ahead of the pool, over all partitions, as their queues are one. The bound in bytes above holds all the same.
+        .set("queued.min.messages", "100000")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("statistics.interval.ms", "2000")
         .set("auto.commit.interval.ms", options.commit_interval_ms.to_string());

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use rdkafka_ext::{NativeMessage, SharedQueue};
@@ -13,6 +13,7 @@ use worker_pool::{CircuitState, Job, Pool};
 
 use crate::commits::Commits;
 use crate::context::Context;
+use crate::copy::Blocks;
 use crate::dispatch::KeyRule;
 use crate::drain::{Drain, Waits};
 use crate::errors::PoolError;
@@ -21,8 +22,8 @@ use crate::meters::Meters;
 use crate::options::Options;
 use crate::partitions::{Partitions, Tenure};
 use crate::record::Record;
-use crate::shared::{Command, Restart, Shared};
-use crate::work::{Done, KafkaWork, News};
+use crate::shared::{Command, Shared};
+use crate::work::{KafkaWork, News};
 
 /// Most records taken from the fetch queue at once.
 const QUANTUM: usize = 512;
@@ -46,7 +47,6 @@ pub(crate) struct DataThread<H> {
     pub(crate) keys: KeyRule,
     pub(crate) commands: Receiver<Command>,
     pub(crate) news: Receiver<News>,
-    pub(crate) restarts: Sender<Restart>,
     pub(crate) commits: Commits,
     pub(crate) meters: Meters,
     pub(crate) state: State,
@@ -57,6 +57,10 @@ pub(crate) struct State {
     pub(crate) partitions: Partitions,
     /// Jobs on their way to each lane.
     pub(crate) lanes: Vec<Vec<Job<Record>>>,
+    /// Where the records of each lane are copied to.
+    pub(crate) blocks: Vec<Blocks>,
+    /// Records taken in the drain under way.
+    pub(crate) taken: u64,
     natives: Vec<NativeMessage>,
     /// Bytes of the largest record of the last drain: how far the next may go.
     pub(crate) largest_bytes: usize,
@@ -74,6 +78,8 @@ impl State {
         Self {
             partitions: Partitions::default(),
             lanes: (0..lanes).map(|_| Vec::new()).collect(),
+            blocks: (0..lanes).map(|_| Blocks::default()).collect(),
+            taken: 0,
             natives: Vec::with_capacity(QUANTUM),
             largest_bytes: 1,
             has_fetch_error: false,
@@ -165,17 +171,19 @@ impl<H: Handler> DataThread<H> {
     fn take(&mut self, news: News) {
         match news {
             News::Done(records) => {
-                for Done { tag, is_dead_letter } in records {
-                    if !self.state.partitions.complete(tag.group, tag.generation, tag.ticket) {
-                        self.meters.stale.increment(1);
-                        continue;
+                let (mut handled, mut dead_lettered, mut retried) = (0, 0, 0);
+                for done in &records {
+                    if self.state.partitions.complete(done.slot, done.generation, done.ticket) {
+                        handled += 1;
+                        dead_lettered += u64::from(done.is_dead_letter);
+                        retried += u64::from(done.attempts).saturating_sub(u64::from(done.is_dead_letter));
                     }
-                    let counters = &self.shared.counters;
-                    counters.handled.fetch_add(1, Ordering::Relaxed);
-                    counters.dead_lettered.fetch_add(u64::from(is_dead_letter), Ordering::Relaxed);
-                    let failed = u64::from(tag.attempts).saturating_sub(u64::from(is_dead_letter));
-                    counters.retried.fetch_add(failed, Ordering::Relaxed);
                 }
+                let counters = &self.shared.counters;
+                counters.handled.fetch_add(handled, Ordering::Relaxed);
+                counters.dead_lettered.fetch_add(dead_lettered, Ordering::Relaxed);
+                counters.retried.fetch_add(retried, Ordering::Relaxed);
+                self.meters.stale.increment(records.len() as u64 - handled);
             }
             News::Held { tag, cause } => self.hold(tag, cause),
         }
@@ -294,6 +302,7 @@ impl<H: Handler> DataThread<H> {
                 self.receive(&native, now);
             }
             self.flush();
+            self.meters.records.increment(std::mem::take(&mut self.state.taken));
         }
         self.state.natives = natives;
     }

@@ -15,7 +15,6 @@ use rdkafka_ext::NativeMessage;
 use tokio::time::Instant;
 use worker_pool::{Job, Tag, key_hash, lane_of, mix};
 
-use crate::copy::record_of;
 use crate::data_thread::DataThread;
 use crate::errors::PoolError;
 use crate::handler::Handler;
@@ -45,17 +44,28 @@ impl KeyRule {
         Self { order, key_of, unordered: 0 }
     }
 
-    fn hash(&mut self, slot: u32, record: &Record) -> u64 {
-        // Slots are small numbers: shifted, they meet no counter of `Unordered` and no hash of a short key but by chance.
-        let by_partition = || mix((u64::from(slot) + 1) << 32);
-        match (self.order, &self.key_of, &record.key) {
-            (Order::Unordered, _, _) => {
+    /// Whether the rule can tell by a record's own key; if not it has to see the record.
+    fn is_of_own_keys(&self) -> bool {
+        self.key_of.is_none() || self.order != Order::Key
+    }
+
+    /// For a record whose own key, if any, is this.
+    fn of_own_key(&mut self, slot: u32, key: Option<&[u8]>) -> u64 {
+        match (self.order, key) {
+            (Order::Unordered, _) => {
                 self.unordered += 1;
                 mix(self.unordered)
             }
-            (Order::Partition, _, _) | (Order::Key, None, None) => by_partition(),
-            (Order::Key, Some(key_of), _) => key_hash(&key_of(record)),
-            (Order::Key, None, Some(key)) => key_hash(key),
+            (Order::Key, Some(key)) => key_hash(key),
+            // Slots are small numbers: shifted, they meet no counter of `Unordered` and no hash of a short key but by chance.
+            (Order::Partition, _) | (Order::Key, None) => mix((u64::from(slot) + 1) << 32),
+        }
+    }
+
+    fn hash(&mut self, slot: u32, record: &Record) -> u64 {
+        match &self.key_of {
+            Some(key_of) if self.order == Order::Key => key_hash(&key_of(record)),
+            _ => self.of_own_key(slot, record.key.as_deref()),
         }
     }
 }
@@ -79,28 +89,38 @@ impl<H: Handler> DataThread<H> {
             return;
         }
         partition.last_offset = Some(native.offset());
-        let record = record_of(native, &partition.name.topic);
+        let (is_stopped, is_paused) = (partition.is_stopped, partition.is_paused);
+        let (key, lane) = if self.keys.is_of_own_keys() {
+            let key = self.keys.of_own_key(slot, native.key());
+            (Some(key), lane_of(key, self.state.lanes.len()))
+        } else {
+            (None, 0)
+        };
+        let record = self.state.blocks[lane].copy(native, slot, &self.state.partitions.get(slot).name);
         self.state.largest_bytes = self.state.largest_bytes.max(record.size_bytes());
-        self.meters.records.increment(1);
+        self.state.taken += 1;
         if std::mem::take(&mut self.state.has_fetch_error) {
             self.shared.clear_error(FETCH);
         }
-        let partition = self.state.partitions.get(slot);
-        if partition.is_stopped {
+        if is_stopped {
             self.state.partitions.set_aside(slot, record);
-        } else if partition.is_paused {
+            return;
+        }
+        if is_paused {
             // It came back to us while it was paused.
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
-        } else if let Some(record) = self.dispatch(slot, record, now) {
+            return;
+        }
+        let key = key.unwrap_or_else(|| self.keys.hash(slot, &record));
+        if let Some(record) = self.dispatch(slot, record, key, now) {
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
         }
     }
 
     /// Hands a record to its lane, or back when its key is at its cap.
-    fn dispatch(&mut self, slot: u32, record: Record, now: Instant) -> Option<Record> {
-        let key = self.keys.hash(slot, &record);
+    fn dispatch(&mut self, slot: u32, record: Record, key: u64, now: Instant) -> Option<Record> {
         if self.state.partitions.of_key(key) >= self.options.key_cap() {
             self.state.partitions.get_mut(slot).full_key = Some(key);
             return Some(record);
@@ -125,7 +145,8 @@ impl<H: Handler> DataThread<H> {
         if self.state.lanes[lane].is_empty() {
             return;
         }
-        let jobs = std::mem::take(&mut self.state.lanes[lane]);
+        let next = Vec::with_capacity(JOBS_PER_MESSAGE);
+        let jobs = std::mem::replace(&mut self.state.lanes[lane], next);
         if self.pool.offer(lane, jobs).is_err() {
             // The jobs stay undone in the ledger, so nothing behind them is committed.
             self.shared
@@ -134,12 +155,10 @@ impl<H: Handler> DataThread<H> {
     }
 
     fn stop(&mut self, slot: u32) {
-        let partition = self.state.partitions.get_mut(slot);
-        if partition.is_stopped {
+        if !self.state.partitions.stand_still(slot) {
             return;
         }
-        partition.is_stopped = true;
-        let name = partition.name.clone();
+        let name = self.state.partitions.get(slot).name.clone();
         tracing::info!(partition = %name, "the partition stands still until a record is released, a key's backlog has shrunk, or it is resumed");
         self.meters.stops.increment(1);
         if let Err(error) = self.queue.consumer().pause(&list_of(&name)) {
@@ -190,6 +209,9 @@ impl<H: Handler> DataThread<H> {
 
     /// Lets partitions go on whose reason to stand still is over.
     pub(crate) fn resume_stopped(&mut self) {
+        if !self.state.partitions.some_stand_still() {
+            return;
+        }
         let half = self.options.key_cap() / 2;
         let free: Vec<u32> = self
             .state
@@ -213,18 +235,18 @@ impl<H: Handler> DataThread<H> {
         self.state.partitions.get_mut(slot).full_key = None;
         let now = Instant::now();
         while let Some(record) = self.state.partitions.take_aside(slot) {
-            if let Some(record) = self.dispatch(slot, record, now) {
+            let key = self.keys.hash(slot, &record);
+            if let Some(record) = self.dispatch(slot, record, key, now) {
                 self.state.partitions.put_back(slot, record);
                 self.flush();
                 return;
             }
         }
         self.flush();
-        let partition = self.state.partitions.get_mut(slot);
-        let name = partition.name.clone();
+        let name = self.state.partitions.get(slot).name.clone();
         match self.queue.consumer().resume(&list_of(&name)) {
             Ok(()) => {
-                partition.is_stopped = false;
+                self.state.partitions.go_on(slot);
                 tracing::info!(partition = %name, "the partition goes on");
             }
             // It stays stopped, so this is tried again on the next turn.
@@ -260,10 +282,7 @@ impl<H: Handler> DataThread<H> {
         self.pool.forget(slot, self.state.partitions.get(slot).generation);
         self.state.partitions.end(slot);
         self.state.partitions.assign(&name, had);
-        let restart = Restart { partition: name, had };
-        if self.restarts.send(restart).is_err() {
-            tracing::debug!("the event thread has ended before a restart");
-        }
+        self.shared.restarts.add(Restart { partition: name, had });
     }
 }
 

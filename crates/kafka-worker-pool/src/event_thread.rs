@@ -2,7 +2,7 @@
 //! through it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -50,7 +50,6 @@ pub(crate) struct EventThread {
     pub(crate) group: Arc<str>,
     pub(crate) subscription: Subscription,
     pub(crate) runtime: Handle,
-    pub(crate) restarts: Receiver<Restart>,
 }
 
 impl EventThread {
@@ -115,7 +114,7 @@ impl EventThread {
                 next_match = Instant::now() + MATCH_INTERVAL;
             }
             some_missing |= self.poll(consumer, POLL);
-            while let Ok(restart) = self.restarts.try_recv() {
+            while let Some(restart) = self.shared.restarts.take() {
                 self.restart(consumer, &restart);
                 restarted.push((restart.partition, Instant::now() + FORWARD_AGAIN));
             }

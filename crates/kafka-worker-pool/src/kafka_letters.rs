@@ -26,11 +26,13 @@ const CAUSE_BYTES_MAX: usize = 4_096;
 /// 1970). A letter may arrive twice where an acknowledgement was lost.
 pub struct KafkaDeadLetters {
     config: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    /// Made for the first letter: most pools never write one, and an idle producer costs a connection, three threads and half a percent of
+    /// a core.
+    producer: Mutex<Option<FutureProducer>>,
 }
 
 impl KafkaDeadLetters {
-    /// A producer of its own on these brokers; it connects in the background. `client` are further librdkafka properties (security); those
+    /// Letters to these brokers, by a producer of its own that connects with the first letter. `client` are further librdkafka properties (security); those
     /// that only a consumer has are left out.
     pub fn new(brokers: &str, client: &BTreeMap<String, String>) -> Result<Self, StartError> {
         let mut config = ClientConfig::new();
@@ -42,20 +44,25 @@ impl KafkaDeadLetters {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("message.timeout.ms", SEND_TIMEOUT.as_millis().to_string());
-        let producer = config.create().map_err(|error| StartError::Client(error.to_string()))?;
-        Ok(Self { config, producer: Mutex::new(producer) })
+        // Made once here, so that a property librdkafka does not take is refused by the call that gave it.
+        config.create_native_config().map_err(|error| StartError::Client(error.to_string()))?;
+        Ok(Self { config, producer: Mutex::default() })
     }
 
     /// The producer to send by. One in a fatal error (a sequence lost, a fence) never heals, so another takes its place.
     fn producer(&self) -> Result<FutureProducer, BoxError> {
-        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((code, reason)) = producer.client().fatal_error() {
+        let mut place = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((code, reason)) = place.as_ref().and_then(|producer| producer.client().fatal_error()) {
             tracing::warn!(%code, reason, "the producer of dead letters failed for good; making another");
-            let failed = std::mem::replace(&mut *producer, self.config.create()?);
+            let failed = place.take();
             // Its drop waits for its thread.
             tokio::task::spawn_blocking(move || drop(failed));
         }
-        Ok(producer.clone())
+        let producer = match place.take() {
+            Some(producer) => producer,
+            None => self.config.create()?,
+        };
+        Ok(place.insert(producer).clone())
     }
 }
 
@@ -144,7 +151,9 @@ mod tests {
         let letter = DeadLetter { record: &record, group: "g", cause: "planned", attempts: 1 };
         letters.dead_letter(letter).await.unwrap();
         let code = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-        rdkafka_ext::test_fatal_error(letters.producer.lock().unwrap().client(), code, "planned").unwrap();
+        let producer = letters.producer.lock().unwrap().clone().unwrap();
+        rdkafka_ext::test_fatal_error(producer.client(), code, "planned").unwrap();
+        drop(producer);
         letters.dead_letter(letter).await.unwrap();
     }
 

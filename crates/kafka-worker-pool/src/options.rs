@@ -101,7 +101,8 @@ pub struct Options {
     pub session_timeout_ms: u32,
     /// Classic only: how often a member shows life. Default 3,000 ms.
     pub heartbeat_interval_ms: u32,
-    /// How long the broker waits for records before it answers a fetch empty. Default 50 ms.
+    /// How long the broker waits for records before it answers a fetch empty: what an idle pool asks again after, and what a
+    /// partition that is new or resumed may have to wait. Default 100 ms.
     pub fetch_wait_max_ms: u32,
     /// How often librdkafka commits stored offsets to Kafka. Default 500 ms.
     pub commit_interval_ms: u32,
@@ -143,7 +144,7 @@ impl Default for Options {
             protocol: GroupProtocol::Auto,
             session_timeout_ms: 10_000,
             heartbeat_interval_ms: 3_000,
-            fetch_wait_max_ms: 50,
+            fetch_wait_max_ms: 100,
             commit_interval_ms: 500,
             save_interval: Duration::from_millis(250),
             start: Start::Earliest,

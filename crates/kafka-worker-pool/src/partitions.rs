@@ -1,13 +1,19 @@
 //! All partitions this member has or had, with their books, and the sums over them that bound the pool. Pure: no Kafka calls, no lanes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use rdkafka_ext::TopicPtr;
 use tokio::time::Instant;
+use worker_pool::KeyMap;
 
+use crate::copy::keep;
 use crate::ledger::{Freed, Ledger};
 use crate::record::{Record, TopicPartition};
 use crate::shared::{Begin, HeldSince};
+
+/// Keys whose room is kept though it is not used.
+const KEYS_KEPT: usize = 16_384;
 
 /// Whose a partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +59,15 @@ pub(crate) struct Partitions {
     slots: Vec<Partition>,
     by_name: HashMap<TopicPartition, u32>,
     by_topic_object: HashMap<(TopicPtr, i32), u32>,
+    /// The last found there: records come in runs of one partition.
+    last_found: Option<(TopicPtr, i32, u32)>,
     last_generation: u32,
+    /// Partitions that stand still.
+    stopped: usize,
     /// Partitions the user paused, ours or not: a pause outlives assignments.
     paused: BTreeSet<TopicPartition>,
     /// Undone records of each key.
-    keys: HashMap<u64, usize>,
+    keys: KeyMap<usize>,
     in_flight: usize,
     in_flight_bytes: usize,
     backlog: usize,
@@ -84,12 +94,27 @@ impl Partitions {
         partition: i32,
         name: impl FnOnce() -> TopicPartition,
     ) -> Option<u32> {
-        if let Some(slot) = self.by_topic_object.get(&(topic, partition)) {
-            return Some(*slot);
+        if let Some((last_topic, last_partition, slot)) = self.last_found
+            && (last_topic, last_partition) == (topic, partition)
+        {
+            return Some(slot);
         }
-        let slot = self.slot_of(&name())?;
-        self.by_topic_object.insert((topic, partition), slot);
+        let slot = match self.by_topic_object.get(&(topic, partition)) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.slot_of(&name())?;
+                self.by_topic_object.insert((topic, partition), slot);
+                slot
+            }
+        };
+        self.last_found = Some((topic, partition, slot));
         Some(slot)
+    }
+
+    /// Topic objects may be gone from now on, and their addresses others'.
+    fn forget_topic_objects(&mut self) {
+        self.by_topic_object.clear();
+        self.last_found = None;
     }
 
     /// All slots, in order.
@@ -112,6 +137,24 @@ impl Partitions {
         self.live().all(|(_, partition)| partition.is_stopped || partition.ledger.undone() == 0)
     }
 
+    /// Notes that a partition stands still. False if it did before.
+    pub(crate) fn stand_still(&mut self, slot: u32) -> bool {
+        let is_new = !std::mem::replace(&mut self.get_mut(slot).is_stopped, true);
+        self.stopped += usize::from(is_new);
+        is_new
+    }
+
+    /// Notes that a partition goes on.
+    pub(crate) fn go_on(&mut self, slot: u32) {
+        let was_stopped = std::mem::take(&mut self.get_mut(slot).is_stopped);
+        self.stopped -= usize::from(was_stopped);
+    }
+
+    /// True while any partition stands still.
+    pub(crate) fn some_stand_still(&self) -> bool {
+        self.stopped > 0
+    }
+
     /// Records taken from the client and not done, with their bytes.
     pub(crate) fn taken(&self) -> (usize, usize) {
         (self.in_flight + self.backlog, self.in_flight_bytes + self.backlog_bytes)
@@ -126,7 +169,7 @@ impl Partitions {
     pub(crate) fn assign(&mut self, name: &TopicPartition, begin: Begin) -> u32 {
         self.last_generation += 1;
         // A record that came after its partition had gone may have left the address of a topic object that is free by now.
-        self.by_topic_object.clear();
+        self.forget_topic_objects();
         let fresh = Partition {
             name: name.clone(),
             tenure: Tenure::Owned,
@@ -180,10 +223,10 @@ impl Partitions {
 
     /// Ends an assignment and returns how many of its records were in hand.
     pub(crate) fn end(&mut self, slot: u32) -> usize {
-        self.by_topic_object.clear();
+        self.forget_topic_objects();
         let partition = &mut self.slots[slot as usize];
         partition.tenure = Tenure::Gone;
-        partition.is_stopped = false;
+        self.stopped -= usize::from(std::mem::take(&mut partition.is_stopped));
         partition.full_key = None;
         partition.held.clear();
         let backlog = std::mem::take(&mut partition.backlog);
@@ -206,7 +249,8 @@ impl Partitions {
     }
 
     /// Keeps a record of a stopped partition for later.
-    pub(crate) fn set_aside(&mut self, slot: u32, record: Record) {
+    pub(crate) fn set_aside(&mut self, slot: u32, mut record: Record) {
+        keep(&mut record);
         self.backlog += 1;
         self.backlog_bytes += record.size_bytes();
         self.slots[slot as usize].backlog.push_back(record);
@@ -235,7 +279,9 @@ impl Partitions {
         if partition.generation != generation || partition.tenure == Tenure::Gone {
             return false;
         }
-        if let Some(offset) = partition.ledger.offset_of(ticket) {
+        if !partition.held.is_empty()
+            && let Some(offset) = partition.ledger.offset_of(ticket)
+        {
             // A release may have overtaken the news of this hold.
             partition.held.retain(|held| held.offset != offset);
         }
@@ -249,10 +295,14 @@ impl Partitions {
     fn free(&mut self, freed: Freed) {
         self.in_flight -= 1;
         self.in_flight_bytes -= freed.bytes;
-        if let Some(count) = self.keys.get_mut(&freed.key) {
-            *count -= 1;
-            if *count == 0 {
-                self.keys.remove(&freed.key);
+        if let Entry::Occupied(mut count) = self.keys.entry(freed.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+                if self.keys.is_empty() && self.keys.capacity() > KEYS_KEPT {
+                    // After a burst of keys nothing of it stays.
+                    self.keys.shrink_to(KEYS_KEPT / 2);
+                }
             }
         }
     }

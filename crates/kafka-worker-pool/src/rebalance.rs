@@ -114,6 +114,7 @@ impl Context {
         if !asked || acked.recv_timeout(grace).is_err() {
             self.shared.fail(PoolError::Invariant("the data thread did not answer a revoke".to_owned()));
         }
+        self.shared.restarts.drop_of(&names);
         if is_lost {
             self.shared.commit_failed("the group had taken the partitions away".to_owned());
         } else {

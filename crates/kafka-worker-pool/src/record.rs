@@ -1,5 +1,6 @@
-//! What a handler sees of one Kafka record. Owned and cheap to clone: key, value and headers share one allocation, so holding a record
-//! pins its own bytes only, never the fetch buffer it came in. Knows nothing of librdkafka.
+//! What a handler sees of one Kafka record. Owned and cheap to clone: key, value and headers share an allocation of at most 16 KiB with
+//! records beside them (a larger record has one of its own), so holding a record never pins the fetch buffer it came in. Knows nothing of
+//! librdkafka.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +86,10 @@ impl Headers {
             encode_header(&mut block, name.as_ref(), Some(value.as_ref()));
         }
         Self::from_block(block.freeze())
+    }
+
+    pub(crate) fn block(&self) -> &[u8] {
+        &self.block
     }
 
     /// Takes a block written by [`encode_header`].

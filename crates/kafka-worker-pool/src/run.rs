@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::meters::Meters;
 use crate::options::Options;
 use crate::record::Record;
 use crate::report::Phase;
-use crate::shared::{Command, Ending, Restart, Shared};
+use crate::shared::{Command, Ending, Shared};
 use crate::work::{AnySink, KafkaWork};
 
 /// All that a pool is made of.
@@ -34,7 +34,6 @@ pub(crate) struct Parts<H> {
     pub(crate) store: Option<Arc<dyn AnyStore>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) commands: Receiver<Command>,
-    pub(crate) restarts: Sender<Restart>,
 }
 
 /// How long lanes may take to end once the books are closed.
@@ -55,7 +54,7 @@ pub(crate) fn run<H: Handler>(parts: Parts<H>) {
 }
 
 fn live<H: Handler>(parts: Parts<H>) -> Ending {
-    let Parts { mut events, handler, sink, store, key_of, commands, restarts } = parts;
+    let Parts { mut events, handler, sink, store, key_of, commands } = parts;
     let Some(protocol) = events.protocol() else {
         return Ending::Stopped { commit_failure: None };
     };
@@ -87,7 +86,6 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         keys: KeyRule::new(events.options.order, key_of),
         commands,
         news,
-        restarts,
         commits: Commits::new(
             store,
             events.runtime.clone(),

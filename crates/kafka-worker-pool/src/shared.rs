@@ -66,6 +66,30 @@ pub(crate) struct Restart {
     pub(crate) had: Begin,
 }
 
+/// Restarts asked for and not carried out. Bounded by the partitions of this member.
+#[derive(Debug, Default)]
+pub(crate) struct Restarts(Mutex<Vec<Restart>>);
+
+impl Restarts {
+    pub(crate) fn add(&self, restart: Restart) {
+        self.lock().push(restart);
+    }
+
+    pub(crate) fn take(&self) -> Option<Restart> {
+        self.lock().pop()
+    }
+
+    /// These partitions have been taken away: an assignment to come must not be started anew for the sake of one that is over. Called once
+    /// the data thread has ended their books, so that it adds no more.
+    pub(crate) fn drop_of(&self, names: &[TopicPartition]) {
+        self.lock().retain(|restart| !names.contains(&restart.partition));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Restart>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The parts of the status that change together.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
@@ -114,6 +138,7 @@ pub(crate) struct Shared {
     pub(crate) stop_asked: AtomicBool,
     commands: Sender<Command>,
     pub(crate) queue: OnceLock<QueueHandle>,
+    pub(crate) restarts: Restarts,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     failure: OnceLock<PoolError>,
@@ -133,6 +158,7 @@ impl Shared {
             stop_asked: AtomicBool::new(false),
             commands,
             queue: OnceLock::new(),
+            restarts: Restarts::default(),
             phase: watch::Sender::new(Phase::Connecting),
             ending: watch::Sender::new(None),
             failure: OnceLock::new(),
@@ -190,5 +216,22 @@ impl Shared {
 
     pub(crate) fn should_stop(&self) -> bool {
         self.stop_asked.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_does_not_outlive_the_assignment_it_was_asked_for() {
+        let restarts = Restarts::default();
+        let names = [0, 1].map(|partition| TopicPartition::new("t", partition));
+        for partition in names.clone() {
+            restarts.add(Restart { partition, had: Begin::Fresh });
+        }
+        restarts.drop_of(&names[..1]);
+        assert_eq!(restarts.take().map(|restart| restart.partition), Some(names[1].clone()));
+        assert!(restarts.take().is_none(), "partition 0 was taken away, and comes back with its books opened anew");
     }
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::Sender;
 use tracing::Instrument;
 use worker_pool::{BlockingWork, Finished, GaveUp, HandlerError, Tag, Work};
 
+use crate::copy::keep;
 use crate::handler::{BoxError, Handler};
 use crate::letters::{DeadLetter, DeadLetterSink};
 use crate::record::Record;
@@ -23,10 +24,20 @@ pub(crate) enum News {
 }
 
 /// A record that is over.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Done {
-    pub(crate) tag: Tag,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    pub(crate) ticket: u64,
+    pub(crate) attempts: u32,
     pub(crate) is_dead_letter: bool,
+}
+
+impl Done {
+    fn of(tag: &Tag, is_dead_letter: bool) -> Self {
+        let &Tag { group: slot, generation, ticket, attempts, .. } = tag;
+        Self { slot, generation, ticket, attempts, is_dead_letter }
+    }
 }
 
 /// A [`DeadLetterSink`] of any type.
@@ -49,6 +60,7 @@ pub(crate) struct KafkaWork<H> {
 
 impl<H: Handler> Work<Record> for KafkaWork<H> {
     type Output = ();
+    type Gathered = Vec<Done>;
 
     async fn run(&self, items: &[Record], tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
         self.handler.handle(items).instrument(self.span(items, tags)).await?;
@@ -75,9 +87,21 @@ impl<H: Handler> Work<Record> for KafkaWork<H> {
         Ok(())
     }
 
-    fn finished(&self, jobs: Vec<Finished<Record, ()>>) {
-        let done = jobs.into_iter().map(|job| Done { tag: job.tag, is_dead_letter: job.result.is_err() }).collect();
-        self.tell(News::Done(done));
+    fn keep(&self, item: &mut Record) {
+        keep(item);
+    }
+
+    fn finished(&self, job: Finished<Record, ()>, gathered: &mut Vec<Done>) {
+        gathered.push(Done::of(&job.tag, job.result.is_err()));
+    }
+
+    fn done(&self, _items: &mut Vec<Record>, tags: &mut Vec<Tag>, _outputs: Vec<()>, gathered: &mut Vec<Done>) {
+        gathered.extend(tags.iter().map(|tag| Done::of(tag, false)));
+    }
+
+    fn hand_over(&self, gathered: &mut Vec<Done>) {
+        let next = Vec::with_capacity(gathered.capacity());
+        self.tell(News::Done(std::mem::replace(gathered, next)));
     }
 
     fn held(&self, tag: Tag, cause: String) {

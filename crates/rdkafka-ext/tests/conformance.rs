@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Header as RdHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::get_rdkafka_version;
@@ -83,6 +83,30 @@ fn no_key_no_value_and_no_header_differ_from_empty_ones() {
     assert_eq!(messages[0].headers().count(), 0);
     drop(messages);
     assert_eq!(member.leave(), 0);
+}
+
+#[test]
+fn the_byte_behind_a_value_tells_whether_there_are_headers() {
+    for codec in ["none", "gzip"] {
+        let broker = broker(&[(TOPIC, 1)]);
+        let producer = producer_with(broker.bootstrap(), &[("compression.type", codec), ("linger.ms", "50")]);
+        let expected: Vec<(usize, usize)> = (0..400).map(|n| (n % 7, (n / 7) % 3)).collect();
+        for &(value_bytes, headers) in &expected {
+            let list = (0..headers).fold(OwnedHeaders::new(), |list, n| {
+                list.insert(RdHeader { key: "name", value: (n > 0).then_some("value") })
+            });
+            let value = vec![0; value_bytes];
+            let record = BaseRecord::<(), [u8]>::to(TOPIC).partition(0).payload(&value);
+            producer.send(if headers > 0 { record.headers(list) } else { record }).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(DEADLINE).unwrap();
+        let member = Member::join(broker.bootstrap(), "g", &[TOPIC], &[]);
+        let messages = member.take(expected.len());
+        let found: Vec<_> = messages.iter().map(|m| (m.payload().unwrap().len(), m.headers().count())).collect();
+        assert_eq!(found, expected, "{codec}");
+        drop(messages);
+        assert_eq!(member.leave(), 0);
+    }
 }
 
 // Queues

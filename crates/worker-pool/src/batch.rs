@@ -1,6 +1,6 @@
 //! One handler call's jobs, and how a failing call is taken apart until the culprit stands alone. Pure.
 
-use crate::job::{GaveUp, Tag};
+use crate::job::{GaveUp, Job, Tag};
 
 /// What a call does with its jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,16 @@ impl<T> Batch<T> {
 }
 
 impl<T> Jobs<T> {
+    /// Room for a call of this many.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self { items: Vec::with_capacity(count), tags: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn push(&mut self, job: Job<T>) {
+        self.items.push(job.item);
+        self.tags.push(job.tag);
+    }
+
     fn split_off(&mut self, at: usize) -> Self {
         Self { items: self.items.split_off(at), tags: self.tags.split_off(at) }
     }
@@ -98,6 +108,13 @@ impl<T> Jobs<T> {
         let mut tag = self.tags.iter();
         self.items.retain(|_| tag.next().is_some_and(&keep));
         self.tags.retain(keep);
+    }
+}
+
+impl<T> Batch<T> {
+    /// All items, those of later chunks too.
+    pub(crate) fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.jobs.items.iter_mut().chain(self.rest.iter_mut().flat_map(|chunk| &mut chunk.items))
     }
 }
 

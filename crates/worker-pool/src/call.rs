@@ -26,6 +26,23 @@ pub(crate) struct Call<T> {
     pub(crate) is_probe: bool,
 }
 
+impl<T> Call<T> {
+    /// A call that begins, without a deadline yet.
+    pub(crate) fn of(jobs: Arc<Jobs<T>>, is_probe: bool, started: Instant) -> Self {
+        Self { jobs, step: Step::Handle, rest: Vec::new(), give_up_failures: 0, started, deadline: None, is_probe }
+    }
+
+    /// The batch, once the future is gone.
+    pub(crate) fn into_batch(self) -> Batch<T> {
+        Batch {
+            jobs: Arc::into_inner(self.jobs).expect("the future, the only other owner of the jobs, is gone"),
+            step: self.step,
+            rest: self.rest,
+            give_up_failures: self.give_up_failures,
+        }
+    }
+}
+
 /// A batch that waits for its time.
 pub(crate) struct Delayed<T> {
     pub(crate) due: Instant,

@@ -74,6 +74,36 @@ struct Slot<F, C> {
     call: Option<C>,
 }
 
+impl<F: Future, C> Slot<F, C> {
+    fn poll(&mut self) -> Poll<Result<F::Output, Panicked>> {
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let mut context = Context::from_waker(&self.waker);
+        match catch_unwind(AssertUnwindSafe(|| future.poll(&mut context))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(Panicked(message_of(panic.as_ref())))),
+        }
+    }
+
+    /// Drops the future. Its drop may panic as well; the place is free either way.
+    fn clear(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.future.set(None))) {
+            tracing::warn!(panic = message_of(panic.as_ref()), "dropping a handler call panicked");
+            self.future = Box::pin(None);
+        }
+    }
+}
+
+/// How a new call began.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Begun<O> {
+    /// It ended at once; no slot was taken.
+    Ended(Result<O, Panicked>),
+    /// It goes on in this slot.
+    Pending(usize),
+}
+
 /// A panic's message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Panicked(pub(crate) String);
@@ -106,37 +136,44 @@ impl<F: Future, C> Calls<F, C> {
         self.slots.len() - self.free.len()
     }
 
-    /// Takes a slot for this call. There must be room.
-    pub(crate) fn insert(&mut self, call: C, future: F) -> usize {
-        let slot = self.free.pop().expect("callers ask has_room before they insert");
-        self.slots[slot].future.set(Some(future));
+    /// Polls a new future once, in the place of a free slot. Only if it is pending is the slot taken, and then waits for its
+    /// [`attach`](Self::attach). There must be room.
+    pub(crate) fn begin(&mut self, future: impl FnOnce() -> F) -> Begun<F::Output> {
+        let slot = *self.free.last().expect("callers ask has_room before they begin");
+        let entry = &mut self.slots[slot];
+        entry.future.set(Some(future()));
+        match entry.poll() {
+            Poll::Pending => {
+                self.free.pop();
+                Begun::Pending(slot)
+            }
+            Poll::Ready(answer) => {
+                entry.clear();
+                Begun::Ended(answer)
+            }
+        }
+    }
+
+    /// What the lane knows of the call that took this slot.
+    pub(crate) fn attach(&mut self, slot: usize, call: C) {
         self.slots[slot].call = Some(call);
-        slot
     }
 
     /// Polls one slot. `None`: still pending, or the slot is empty (a late wake of a call that has gone).
     pub(crate) fn poll(&mut self, slot: usize) -> Option<(C, Result<F::Output, Panicked>)> {
         let entry = &mut self.slots[slot];
-        let future = entry.future.as_mut().as_pin_mut()?;
-        let mut context = Context::from_waker(&entry.waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
-        let output = match polled {
-            Ok(Poll::Pending) => return None,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(panic) => Err(Panicked(message_of(panic.as_ref()))),
+        entry.call.as_ref()?;
+        let Poll::Ready(answer) = entry.poll() else {
+            return None;
         };
-        self.take(slot).map(|call| (call, output))
+        self.take(slot).map(|call| (call, answer))
     }
 
     /// Drops the future of a slot and frees it.
     pub(crate) fn take(&mut self, slot: usize) -> Option<C> {
         let entry = &mut self.slots[slot];
         let call = entry.call.take()?;
-        // A future's drop may panic as well; the slot is free either way.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| entry.future.set(None))) {
-            tracing::warn!(panic = message_of(panic.as_ref()), "dropping a handler call panicked");
-            entry.future = Box::pin(None);
-        }
+        entry.clear();
         self.free.push(slot);
         Some(call)
     }
@@ -158,24 +195,64 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::{pending, ready};
+    use std::future::{pending, poll_fn, ready};
 
     type Boxed = Pin<Box<dyn Future<Output = u32>>>;
 
+    fn begun(calls: &mut Calls<Boxed, &'static str>, name: &'static str, future: Boxed) -> Begun<u32> {
+        let begun = calls.begin(|| future);
+        if let Begun::Pending(slot) = begun {
+            calls.attach(slot, name);
+        }
+        begun
+    }
+
     #[test]
-    fn slots_are_used_again_and_a_panic_frees_its_own() {
+    fn only_what_is_pending_takes_a_slot() {
         let wakes = Arc::new(Wakes::new(2));
-        let mut calls: Calls<Boxed, &str> = Calls::new(2, &wakes);
-        let first = calls.insert("ready", Box::pin(ready(7)));
-        let second = calls.insert("panics", Box::pin(async { panic!("as planned") }));
+        let mut calls = Calls::new(2, &wakes);
+        assert_eq!(begun(&mut calls, "ready", Box::pin(ready(7))), Begun::Ended(Ok(7)));
+        let planned = Box::pin(async { panic!("as planned") });
+        assert_eq!(begun(&mut calls, "panics", planned), Begun::Ended(Err(Panicked("as planned".into()))));
+        assert_eq!(calls.in_flight(), 0);
+
+        let Begun::Pending(first) = begun(&mut calls, "first", Box::pin(pending())) else { panic!("must be pending") };
+        let mut polls = 0;
+        let second = Box::pin(poll_fn(move |_| {
+            polls += 1;
+            if polls == 1 { Poll::Pending } else { Poll::Ready(8) }
+        }));
+        let Begun::Pending(second) = begun(&mut calls, "second", second) else { panic!("must be pending") };
         assert!(!calls.has_room());
-        assert_eq!(calls.poll(first), Some(("ready", Ok(7))));
-        assert_eq!(calls.poll(second), Some(("panics", Err(Panicked("as planned".into())))));
-        let third = calls.insert("pending", Box::pin(pending()));
-        assert_eq!(calls.poll(third), None);
-        assert_eq!(calls.in_flight(), 1);
-        assert_eq!(calls.take(third), Some("pending"));
-        assert_eq!(calls.poll(third), None, "a late wake finds nothing");
+        assert_eq!(calls.poll(second), Some(("second", Ok(8))));
+        assert_eq!(calls.poll(second), None, "a late wake finds nothing");
+        assert_eq!(calls.take(first), Some("first"));
+        assert_eq!(calls.poll(first), None, "a late wake finds nothing");
+        assert_eq!(calls.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_drop_that_panics_frees_its_slot() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if !std::thread::panicking() {
+                    panic!("as planned");
+                }
+            }
+        }
+        let wakes = Arc::new(Wakes::new(1));
+        let mut calls = Calls::new(1, &wakes);
+        let bomb = Bomb;
+        let holding = Box::pin(async move {
+            pending::<()>().await;
+            drop(bomb);
+            1
+        });
+        let Begun::Pending(slot) = begun(&mut calls, "bomb", holding) else { panic!("must be pending") };
+        assert_eq!(calls.take(slot), Some("bomb"));
+        assert!(calls.has_room());
+        assert_eq!(begun(&mut calls, "next", Box::pin(ready(7))), Begun::Ended(Ok(7)));
     }
 
     #[test]

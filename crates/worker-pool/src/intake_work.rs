@@ -118,6 +118,7 @@ where
     H: IntakeHandler<J, A>,
 {
     type Output = A;
+    type Gathered = ();
 
     async fn run(&self, items: &[J], tags: &[Tag]) -> Result<Vec<A>, HandlerError> {
         self.books.started(tags);
@@ -133,17 +134,17 @@ where
         Ok(())
     }
 
-    fn finished(&self, jobs: Vec<Finished<J, A>>) {
-        for job in jobs {
-            let answer = (self.route)(job.item, job.result.map_err(job_error));
-            self.books.done.fetch_add(1, Ordering::Relaxed);
-            let waiting = self.books.lock().remove(&job.tag.ticket);
-            if let Some(waiting) = waiting {
-                // An error means that the submitter has gone; the job is done all the same.
-                waiting.reply.send(answer).ok();
-            }
+    fn finished(&self, job: Finished<J, A>, _gathered: &mut ()) {
+        let answer = (self.route)(job.item, job.result.map_err(job_error));
+        self.books.done.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.books.lock().remove(&job.tag.ticket);
+        if let Some(waiting) = waiting {
+            // An error means that the submitter has gone; the job is done all the same.
+            waiting.reply.send(answer).ok();
         }
     }
+
+    fn hand_over(&self, _gathered: &mut ()) {}
 
     fn held(&self, tag: Tag, cause: String) {
         tracing::error!(ticket = tag.ticket, cause, "an intake's job was held; holds are turned into rejections");

@@ -66,6 +66,8 @@ pub struct Finished<T, R> {
 pub trait Work<T>: Send + Sync + 'static {
     /// The result of one job.
     type Output: Send + 'static;
+    /// What a lane gathers of finished jobs between two hand-overs.
+    type Gathered: Default + Send + 'static;
 
     /// Works on 1 to `max_batch` jobs; `Ok` has exactly one result for each, in order. Equal keys are neighbours in `items`; `tags` are
     /// theirs, at the same places.
@@ -81,8 +83,27 @@ pub trait Work<T>: Send + Sync + 'static {
     /// end. There is no timeout: bound it yourself.
     fn give_up(&self, item: &T, gave_up: &GaveUp) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes finished jobs, in batches. Called on the lane: must not block.
-    fn finished(&self, jobs: Vec<Finished<T, Self::Output>>);
+    /// This job has to wait: behind another of its key, for a retry or for a release. Lets go of memory it shares with jobs that do not
+    /// wait. Called on the lane: must not block.
+    fn keep(&self, item: &mut T) {
+        // Most items share nothing.
+        let _ = item;
+    }
+
+    /// Takes one finished job. Called on the lane: must not block.
+    fn finished(&self, job: Finished<T, Self::Output>, gathered: &mut Self::Gathered);
+
+    /// Takes the jobs of a call that succeeded, as [`finished`](Self::finished) does for each; what is left in `items` is dropped. To be
+    /// overridden where items need not be moved out.
+    fn done(&self, items: &mut Vec<T>, tags: &mut Vec<Tag>, outputs: Vec<Self::Output>, gathered: &mut Self::Gathered) {
+        for ((item, tag), output) in items.drain(..).zip(tags.drain(..)).zip(outputs) {
+            self.finished(Finished { tag, item, result: Ok(output) }, gathered);
+        }
+    }
+
+    /// Hands over what was gathered, and leaves it empty: after a call that makes it 128 jobs or more, or when the lane has nothing to do.
+    /// Called on the lane: must not block.
+    fn hand_over(&self, gathered: &mut Self::Gathered);
 
     /// Learns that this job waits until its group is released. Called on the lane: must not block.
     fn held(&self, tag: Tag, cause: String);

@@ -1,5 +1,8 @@
 //! A lane: one task that takes jobs, starts handler calls while it has slots, polls those that were woken, and settles what ended. It is a
-//! plain state machine with one `poll`; what follows from an outcome is in `settle.rs`.
+//! plain state machine with one `poll`; what it runs next is in `start.rs`, what follows from an outcome in `settle.rs`.
+//!
+//! While there are slots, a job whose key is idle is called as it comes: if the call ends at once, the job has been in no queue of the lane.
+//! Only when all slots are taken, or the key is busy, does a job go into the schedule.
 
 use std::collections::BinaryHeap;
 use std::future::Future;
@@ -13,21 +16,22 @@ use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
 use crate::admit::Admission;
-use crate::backoff::{Jitter, later};
+use crate::backoff::Jitter;
 use crate::batch::{Batch, Jobs, Step};
 use crate::call::{Answer, Call, Delayed};
 use crate::calls::Calls;
-use crate::circuit::{Circuit, Leave};
-use crate::job::{Finished, Job, Work};
+use crate::circuit::Circuit;
+use crate::job::{Job, Work};
 use crate::link::{Link, Order};
 use crate::meters::{Meters, as_f64};
 use crate::options::PoolOptions;
-use crate::schedule::Schedule;
+use crate::pace::Pace;
+use crate::schedule::{Pushed, Schedule};
 
 /// Calls started in one poll of a lane before other tasks of the runtime get their turn.
 const CALLS_PER_POLL: usize = 256;
 /// Finished jobs are handed over at this many, or when the lane has nothing to do.
-const FINISHED_PER_FLUSH: usize = 128;
+pub(crate) const ENDED_PER_FLUSH: usize = 128;
 /// How often the oldest call's age is shown while calls are in flight.
 const AGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,18 +56,26 @@ impl<W> Shared<W> {
 pub(crate) struct Lane<T, W: Work<T>, F, M> {
     pub(crate) shared: Arc<Shared<W>>,
     pub(crate) index: usize,
-    start: M,
-    inbox: mpsc::Receiver<Vec<Job<T>>>,
-    inbox_open: bool,
+    pub(crate) start: M,
+    pub(crate) inbox: mpsc::Receiver<Vec<Job<T>>>,
+    pub(crate) inbox_open: bool,
+    /// What is left of the last message from the inbox.
+    pub(crate) fresh: std::vec::IntoIter<Job<T>>,
     pub(crate) schedule: Schedule<T>,
-    calls: Calls<F, Call<T>>,
+    pub(crate) calls: Calls<F, Call<T>>,
+    /// Places for the jobs of calls to come: at most one for each slot.
+    pub(crate) spare: Vec<Arc<Jobs<T>>>,
     pub(crate) delayed: BinaryHeap<Delayed<T>>,
     pub(crate) held: Vec<Batch<T>>,
-    pub(crate) finished: Vec<Finished<T, W::Output>>,
+    pub(crate) gathered: W::Gathered,
+    /// Jobs that have ended since the last hand-over, and those of them that were handled.
+    pub(crate) ended: usize,
+    pub(crate) handled: usize,
+    pub(crate) pace: Pace,
     alarm: Pin<Box<Sleep>>,
+    /// When the lane has to look by itself; an alarm that rings too early only costs one look.
     alarm_at: Option<Instant>,
-    /// When the circuit lets this lane look again.
-    pause_until: Option<Instant>,
+    alarm_is_moved: bool,
     pub(crate) jitter: Jitter,
     pub(crate) meters: Meters,
     woken: Vec<usize>,
@@ -92,14 +104,19 @@ where
             start,
             inbox,
             inbox_open: true,
+            fresh: Vec::new().into_iter(),
             schedule: Schedule::new(),
             calls,
+            spare: Vec::new(),
             delayed: BinaryHeap::new(),
             held: Vec::new(),
-            finished: Vec::new(),
+            gathered: W::Gathered::default(),
+            ended: 0,
+            handled: 0,
+            pace: Pace::new(Instant::now()),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             alarm_at: None,
-            pause_until: None,
+            alarm_is_moved: false,
             jitter: Jitter::new(seed),
             meters,
             woken: Vec::new(),
@@ -113,17 +130,16 @@ where
         self.link().wakes.register(context.waker());
         loop {
             self.obey();
-            let received = self.receive(context);
             let now = Instant::now();
             let matured = self.mature(now);
-            let started = self.start_calls(now, &mut calls_left);
+            let started = self.start_calls(now, &mut calls_left, context);
             let polled = self.poll_woken();
             if calls_left == 0 || !has_budget_remaining() {
                 // Without budget every tokio resource in a handler answers Pending and wakes at once: going on would spin.
                 context.waker().wake_by_ref();
                 break;
             }
-            if received || matured || started || polled {
+            if matured || started || polled {
                 continue;
             }
             if self.is_over() {
@@ -132,7 +148,7 @@ where
                 self.note_idle(true);
                 return Poll::Ready(());
             }
-            if self.alarm_rings(now, context) {
+            if self.alarm_rings(context) {
                 continue;
             }
             break;
@@ -148,6 +164,7 @@ where
 
     fn is_over(&self) -> bool {
         !self.inbox_open
+            && self.fresh.as_slice().is_empty()
             && self.schedule.is_idle()
             && self.delayed.is_empty()
             && self.held.is_empty()
@@ -171,6 +188,10 @@ where
     }
 
     fn forget(&mut self, group: u32, generation: u32) {
+        // What is forgotten must not fill the inbox: its source counts it no longer.
+        while let Some(job) = self.fresh.next().or_else(|| self.try_receive()) {
+            self.push(job);
+        }
         let mut delayed = std::mem::take(&mut self.delayed).into_vec();
         let holder = |batch: &Batch<T>| (batch.jobs.tags[0].group, batch.jobs.tags[0].generation);
         let holders: Vec<_> = self.held.iter().map(holder).collect();
@@ -189,24 +210,30 @@ where
         self.delayed = delayed.into();
     }
 
-    fn receive(&mut self, context: &mut Context<'_>) -> bool {
-        let mut received = 0;
-        while self.inbox_open {
-            match self.inbox.poll_recv(context) {
-                Poll::Pending => break,
-                Poll::Ready(None) => self.inbox_open = false,
-                Poll::Ready(Some(jobs)) => {
-                    received += jobs.len();
-                    for job in jobs {
-                        self.schedule.push(job);
-                    }
-                }
-            }
+    fn try_receive(&mut self) -> Option<Job<T>> {
+        let jobs = self.inbox.try_recv().ok()?;
+        self.received(jobs)
+    }
+
+    /// Takes a message from the inbox; answers its first job.
+    pub(crate) fn received(&mut self, jobs: Vec<Job<T>>) -> Option<Job<T>> {
+        self.meters.queue_depth.increment(as_f64(jobs.len()));
+        self.fresh = jobs.into_iter();
+        self.fresh.next()
+    }
+
+    /// Puts a new job into the schedule.
+    pub(crate) fn push(&mut self, job: Job<T>) {
+        if let Pushed::Behind(item) = self.schedule.push(job) {
+            self.shared.work.keep(item);
         }
-        if received > 0 {
-            self.meters.queue_depth.increment(as_f64(received));
-        }
-        received > 0
+    }
+
+    /// Keeps a batch until its time.
+    pub(crate) fn delay(&mut self, due: Instant, mut batch: Batch<T>) {
+        batch.items_mut().for_each(|item| self.shared.work.keep(item));
+        self.delayed.push(Delayed { due, batch });
+        self.ring_at(due);
     }
 
     /// Moves what is due back to work, and ends calls past their timeout.
@@ -221,6 +248,10 @@ where
         if self.alarm_at.is_some_and(|at| at <= now) {
             self.alarm_at = None;
             matured |= self.end_overdue(now);
+            let deadlines = self.calls.iter_mut().filter_map(|(_, call)| call.deadline);
+            let due = deadlines.chain(self.delayed.peek().map(|delayed| delayed.due)).min();
+            let age = (self.calls.in_flight() > 0).then(|| now + AGE_INTERVAL);
+            due.into_iter().chain(age).for_each(|at| self.ring_at(at));
         }
         matured
     }
@@ -255,72 +286,31 @@ where
         }
     }
 
-    fn start_calls(&mut self, now: Instant, calls_left: &mut usize) -> bool {
-        let mut started = false;
-        self.pause_until = None;
-        while *calls_left > 0 && self.calls.has_room() && self.schedule.has_work() {
-            let is_probe = match self.admit(now) {
-                Leave::Go => false,
-                Leave::Probe => true,
-                Leave::At(until) => {
-                    self.pause_until = Some(until);
-                    break;
-                }
-                Leave::OnNews => break,
-            };
-            let Some(batch) = self.schedule.next(self.shared.options.max_batch) else {
-                break;
-            };
-            *calls_left -= 1;
-            started = true;
-            self.call(batch, is_probe);
-        }
-        self.note_idle(false);
-        started
-    }
-
-    fn call(&mut self, batch: Batch<T>, is_probe: bool) {
-        let started = Instant::now();
-        let deadline = match batch.step {
-            Step::Handle => Some(later(started, self.shared.options.handler_timeout)),
-            Step::GiveUp(_) => None,
-        };
-        let call = Call {
-            jobs: Arc::new(batch.jobs),
-            step: batch.step,
-            rest: batch.rest,
-            give_up_failures: batch.give_up_failures,
-            started,
-            deadline,
-            is_probe,
-        };
-        let future = (self.start)(Arc::clone(&call.jobs), &call.step);
-        let slot = self.calls.insert(call, future);
-        self.poll_call(slot, started);
-    }
-
     fn poll_woken(&mut self) -> bool {
         let mut woken = std::mem::take(&mut self.woken);
         self.link().wakes.take(&mut woken);
-        let any = !woken.is_empty();
+        if woken.is_empty() {
+            self.woken = woken;
+            return false;
+        }
+        let mut before = Instant::now();
         for slot in woken.drain(..) {
-            self.poll_call(slot, Instant::now());
+            let ended = self.calls.poll(slot);
+            let after = Instant::now();
+            self.check_poll(after - before, after);
+            before = after;
+            if let Some((call, answer)) = ended {
+                self.end(call, answer, after);
+            }
         }
         self.woken = woken;
-        any
+        true
     }
 
-    fn poll_call(&mut self, slot: usize, before: Instant) {
-        let ended = self.calls.poll(slot);
-        let after = Instant::now();
-        if after - before > crate::LONG_POLL {
-            self.warn_of_poll(after - before, after);
-        }
-        if let Some((call, answer)) = ended {
-            self.settle(call, answer, after);
-            if self.finished.len() >= FINISHED_PER_FLUSH {
-                self.flush();
-            }
+    /// Counts polls that held up the lane, and warns of them.
+    pub(crate) fn check_poll(&mut self, took: Duration, now: Instant) {
+        if took > crate::LONG_POLL {
+            self.warn_of_poll(took, now);
         }
     }
 
@@ -336,29 +326,41 @@ where
         }
     }
 
-    fn flush(&mut self) {
-        let over = self.finished.len() + self.schedule.take_dropped();
+    pub(crate) fn flush(&mut self) {
+        let over = self.ended + self.schedule.take_dropped();
         if over > 0 {
             self.meters.queue_depth.decrement(as_f64(over));
         }
-        if !self.finished.is_empty() {
-            let jobs = std::mem::take(&mut self.finished);
-            self.shared.work.finished(jobs);
+        if self.ended > 0 {
+            self.meters.done.increment(self.handled as u64);
+            (self.ended, self.handled) = (0, 0);
+            self.shared.work.hand_over(&mut self.gathered);
         }
     }
 
-    /// Sets the alarm to the next thing that has a time. True if that is now.
-    fn alarm_rings(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
-        let deadlines = self.calls.iter_mut().filter_map(|(_, call)| call.deadline);
-        let due = deadlines.chain(self.delayed.peek().map(|delayed| delayed.due)).chain(self.pause_until).min();
-        let ages = (self.calls.in_flight() > 0).then(|| now + AGE_INTERVAL);
-        let Some(due) = due.into_iter().chain(ages).min() else {
+    /// A call goes on in its slot: the lane looks again at its deadline, and shows its age.
+    pub(crate) fn watch(&mut self, started: Instant, deadline: Option<Instant>) {
+        self.ring_at(started + AGE_INTERVAL);
+        if let Some(deadline) = deadline {
+            self.ring_at(deadline);
+        }
+    }
+
+    /// Moves the alarm to an earlier time.
+    pub(crate) fn ring_at(&mut self, at: Instant) {
+        if self.alarm_at.is_none_or(|set| at < set) {
+            self.alarm_at = Some(at);
+            self.alarm_is_moved = true;
+        }
+    }
+
+    /// True if the alarm rings now.
+    fn alarm_rings(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(at) = self.alarm_at else {
             return false;
         };
-        // An alarm that rings too early only costs one look; moving it later each time would cost more.
-        if self.alarm_at.is_none_or(|at| due < at) {
-            self.alarm.as_mut().reset(due);
-            self.alarm_at = Some(due);
+        if std::mem::take(&mut self.alarm_is_moved) {
+            self.alarm.as_mut().reset(at);
         }
         self.alarm.as_mut().poll(context).is_ready()
     }

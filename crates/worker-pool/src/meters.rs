@@ -12,9 +12,9 @@ pub(crate) struct Meters {
     pub(crate) slots_busy: Gauge,
     /// `worker_pool_oldest_call_seconds` (per lane): age of the oldest call in flight.
     pub(crate) oldest_call: Gauge,
-    /// `worker_pool_handler_seconds`: time of one handler call.
+    /// `worker_pool_handler_seconds`: time of one handler call; calls of less than 20 µs that follow each other count with their mean.
     pub(crate) handler: Histogram,
-    /// `worker_pool_batch_jobs`: jobs of one handler call.
+    /// `worker_pool_batch_jobs`: jobs of one handler call, where `max_batch` is more than 1.
     pub(crate) batch_jobs: Histogram,
     /// `worker_pool_done_total`: jobs handled.
     pub(crate) done: Counter,

@@ -57,7 +57,7 @@ where
             // taken as it is used.
             let (inbox, jobs) = mpsc::channel(shared.options.queue_capacity);
             inboxes.push(inbox);
-            let work = Arc::clone(&shared.work);
+            let work = Arc::new(LaneWork(Arc::clone(&shared.work)));
             let seed = RandomState::new().hash_one(index);
             let shared = Arc::clone(&shared);
             lanes.push(match threads.clone() {
@@ -183,15 +183,24 @@ async fn join(lane: &mut JoinHandle<()>) {
     }
 }
 
-async fn answer<T, W: Work<T>>(work: Arc<W>, jobs: Arc<Jobs<T>>, step: Step) -> Answer<W::Output> {
+/// The work as the calls of one lane own it. Every call counts as an owner while it runs: counted in one place, the lanes would slow each
+/// other down.
+struct LaneWork<W>(Arc<W>);
+
+async fn answer<T, W: Work<T>>(work: Arc<LaneWork<W>>, jobs: Arc<Jobs<T>>, step: Step) -> Answer<W::Output> {
     match step {
-        Step::Handle => Answer::Handled(work.run(&jobs.items, &jobs.tags).await),
-        Step::GiveUp(gave_up) => Answer::GivenUp(work.give_up(&jobs.items[0], &gave_up).await),
+        Step::Handle => Answer::Handled(work.0.run(&jobs.items, &jobs.tags).await),
+        Step::GiveUp(gave_up) => Answer::GivenUp(work.0.give_up(&jobs.items[0], &gave_up).await),
     }
 }
 
 /// As [`answer`], with the handler's part on a thread. The thread lets go of the jobs before it tells that it has ended.
-async fn answer_blocking<T, W>(work: Arc<W>, jobs: Arc<Jobs<T>>, step: Step, threads: Arc<Threads>) -> Answer<W::Output>
+async fn answer_blocking<T, W>(
+    work: Arc<LaneWork<W>>,
+    jobs: Arc<Jobs<T>>,
+    step: Step,
+    threads: Arc<Threads>,
+) -> Answer<W::Output>
 where
     T: Send + Sync + 'static,
     W: Work<T>,
@@ -200,7 +209,7 @@ where
         return answer(work, jobs, step).await;
     }
     let call = move || {
-        let blocking = work.as_blocking().expect("work that blocks does so for good");
+        let blocking = work.0.as_blocking().expect("work that blocks does so for good");
         blocking.run_blocking(&jobs.items, &jobs.tags)
     };
     Answer::Handled(match threads.run(call).await {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::backoff::later;
 use crate::batch::{Batch, Jobs, Step, distinct_keys};
-use crate::call::{Answer, Call, Delayed};
+use crate::call::{Answer, Call};
 use crate::calls::Panicked;
 use crate::failure::{HandlerError, in_words};
 use crate::job::{Finished, GaveUp, GiveUpReason, Tag, Work};
@@ -36,12 +36,15 @@ where
         }
         if call.step == Step::Handle {
             self.meters.handler.record((now - call.started).as_secs_f64());
-            self.meters.batch_jobs.record(as_f64(call.jobs.tags.len()));
+            if self.shared.options.max_batch > 1 {
+                self.meters.batch_jobs.record(as_f64(call.jobs.tags.len()));
+            }
         }
-        let batch = batch_of(call);
+        let batch = call.into_batch();
         match answer {
             Ok(Answer::Handled(Ok(outputs))) if outputs.len() == batch.jobs.tags.len() => {
-                self.done(batch, outputs.into_iter().map(Ok));
+                self.handled += batch.jobs.tags.len();
+                self.finish(batch, outputs.into_iter().map(Ok));
             }
             Ok(Answer::Handled(Ok(outputs))) => {
                 let cause =
@@ -71,16 +74,13 @@ where
         self.settle(call, Ok(answer), Instant::now());
     }
 
-    fn done(&mut self, batch: Batch<T>, results: impl Iterator<Item = Result<W::Output, GaveUp>>) {
-        self.meters.done.increment(batch.jobs.tags.len() as u64);
-        self.finish(batch, results);
-    }
-
     fn finish(&mut self, batch: Batch<T>, results: impl Iterator<Item = Result<W::Output, GaveUp>>) {
         let Jobs { items, tags } = batch.jobs;
         self.next_of_keys(&tags, batch.rest);
-        let jobs = items.into_iter().zip(tags).zip(results);
-        self.finished.extend(jobs.map(|((item, tag), result)| Finished { tag, item, result }));
+        self.ended += tags.len();
+        for ((item, tag), result) in items.into_iter().zip(tags).zip(results) {
+            self.shared.work.finished(Finished { tag, item, result }, &mut self.gathered);
+        }
     }
 
     /// The jobs under these tags are over: their keys' next jobs may run.
@@ -118,6 +118,7 @@ where
             HandlerError::Hold { cause } => {
                 self.meters.holds.increment(1);
                 self.shared.work.held(batch.jobs.tags[0], in_words(&*cause));
+                batch.items_mut().for_each(|item| self.shared.work.keep(item));
                 self.held.push(batch);
             }
             HandlerError::Reject { cause } => {
@@ -143,7 +144,7 @@ where
                     self.shared.options.backoff.wait(attempts, random)
                 });
                 tracing::debug!(pool = self.shared.options.name, attempts, ?wait, %cause, "an attempt failed; its key waits");
-                self.delayed.push(Delayed { due: later(now, wait), batch });
+                self.delay(later(now, wait), batch);
             }
         }
     }
@@ -199,16 +200,6 @@ where
         );
         let random = self.jitter.draw();
         let wait = self.shared.options.backoff.wait(batch.give_up_failures, random);
-        self.delayed.push(Delayed { due: later(now, wait), batch });
-    }
-}
-
-fn batch_of<T>(call: Call<T>) -> Batch<T> {
-    Batch {
-        jobs: Arc::into_inner(call.jobs)
-            .expect("the future, the only other owner of the jobs, was dropped with its slot"),
-        step: call.step,
-        rest: call.rest,
-        give_up_failures: call.give_up_failures,
+        self.delay(later(now, wait), batch);
     }
 }

@@ -51,6 +51,7 @@ impl Database {
 
 impl Work<u64> for Database {
     type Output = ();
+    type Gathered = usize;
 
     async fn run(&self, items: &[u64], _tags: &[Tag]) -> Result<Vec<()>, HandlerError> {
         let running = self.running.fetch_add(1, Ordering::AcqRel) + 1;
@@ -68,8 +69,12 @@ impl Work<u64> for Database {
         Ok(())
     }
 
-    fn finished(&self, jobs: Vec<Finished<u64, ()>>) {
-        self.done.fetch_add(jobs.len(), Ordering::AcqRel);
+    fn finished(&self, _job: Finished<u64, ()>, gathered: &mut usize) {
+        *gathered += 1;
+    }
+
+    fn hand_over(&self, gathered: &mut usize) {
+        self.done.fetch_add(std::mem::take(gathered), Ordering::AcqRel);
         self.told.notify_one();
     }
 

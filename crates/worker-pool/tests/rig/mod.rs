@@ -120,6 +120,7 @@ impl Rig {
 
 impl Work<Item> for Rig {
     type Output = u64;
+    type Gathered = ();
 
     async fn run(&self, items: &[Item], tags: &[Tag]) -> Result<Vec<u64>, HandlerError> {
         assert_eq!(items.len(), tags.len());
@@ -147,21 +148,21 @@ impl Work<Item> for Rig {
         Ok(())
     }
 
-    fn finished(&self, jobs: Vec<Finished<Item, u64>>) {
-        let mut log = self.log.lock().unwrap();
-        for job in jobs {
-            if let Ok(number) = job.result {
-                assert_eq!(number, job.item.number, "a result went to another job");
-            }
-            log.ends.push(End {
-                number: job.item.number,
-                key: job.item.key,
-                tag: job.tag,
-                gave_up: job.result.err(),
-                at: Instant::now(),
-            });
+    fn finished(&self, job: Finished<Item, u64>, _gathered: &mut ()) {
+        if let Ok(number) = job.result {
+            assert_eq!(number, job.item.number, "a result went to another job");
         }
-        drop(log);
+        let mut log = self.log.lock().unwrap();
+        log.ends.push(End {
+            number: job.item.number,
+            key: job.item.key,
+            tag: job.tag,
+            gave_up: job.result.err(),
+            at: Instant::now(),
+        });
+    }
+
+    fn hand_over(&self, _gathered: &mut ()) {
         self.ended.notify_one();
     }
 
