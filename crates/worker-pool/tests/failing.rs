@@ -3,10 +3,12 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rig::{Bench, Fault, job, options, start};
-use worker_pool::{Backoff, CircuitState, FailingCircuit};
+use proptest::prelude::*;
+use rig::{Bench, Fault, Item, job, options, start, within};
+use worker_pool::{AdaptiveConcurrency, Backoff, CircuitState, FailingCircuit};
 
 const ATTEMPTS: usize = 10;
 
@@ -141,4 +143,69 @@ async fn what_is_forgotten_while_it_is_open_is_not_tried_again() {
     numbers.sort_unstable();
     assert_eq!(numbers, (20..40).collect::<Vec<_>>());
     bench.pool.close().await;
+}
+
+/// Jobs that fail a few times at most: each can be done in the end.
+fn jobs() -> impl Strategy<Value = Vec<Item>> {
+    let fault = prop_oneof![4 => Just(None), 2 => Just(Some(Fault::Retry)), 1 => Just(Some(Fault::Panic)), 1 => Just(Some(Fault::Reject))];
+    let one = (0_u64..12, 0_u64..4, fault, 1_u32..4);
+    prop::collection::vec(one, 1..100).prop_map(|drawn| {
+        (0..)
+            .zip(drawn)
+            .map(|(number, (key, work_ms, fault, times))| {
+                let item = job(number, key).work_ms(work_ms);
+                fault.map_or(item.clone(), |fault| item.fault(fault, times))
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, max_shrink_time: 60_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn through_times_when_everything_fails_keys_keep_their_order_and_every_job_ends_once(
+        items in jobs(),
+        lanes in 1_usize..4,
+        workers in 1_usize..12,
+        max_batch in 1_usize..10,
+        adaptive_max in prop::option::of(1_usize..6),
+        fails_at_ms in 0_u64..30,
+        fails_for_ms in 0_u64..20_000,
+    ) {
+        rig::hide_planned_panics();
+        let count = items.len();
+        let (log, attempts_that_counted) = within(Duration::from_secs(30), move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let mut options = options(lanes, workers, max_batch);
+                let mut circuit = FailingCircuit::default();
+                (circuit.attempts, circuit.keys) = (6, 2);
+                circuit.pause = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
+                options.failing_circuit = Some(circuit);
+                options.adaptive = adaptive_max.map(|max| AdaptiveConcurrency::between(1, max));
+                let bench = start(options);
+                bench.give(items);
+                tokio::time::sleep(Duration::from_millis(fails_at_ms)).await;
+                all_fail(&bench, Some(Fault::Retry));
+                tokio::time::sleep(Duration::from_millis(fails_for_ms)).await;
+                all_fail(&bench, None);
+                bench.until_within(count, Duration::from_secs(3_600)).await;
+                let log = Arc::clone(&bench.log);
+                let counted: u32 = bench.ends().iter().map(|end| end.tag.attempts).sum();
+                bench.pool.close().await;
+                (log, counted)
+            })
+        });
+        let log = log.lock().unwrap();
+        prop_assert!(log.overlaps.is_empty(), "keys {:?} ran twice at once", log.overlaps);
+        for key in 0..12 {
+            let of_key: Vec<u64> = log.ends.iter().filter(|end| end.key == key).map(|end| end.number).collect();
+            prop_assert!(of_key.is_sorted(), "key {key} ended as {of_key:?}");
+        }
+        let mut ended: Vec<u64> = log.ends.iter().map(|end| end.number).collect();
+        ended.sort_unstable();
+        prop_assert_eq!(ended, (0..count as u64).collect::<Vec<_>>());
+        prop_assert!(attempts_that_counted as usize <= 3 * count, "no job was tried more often than it may");
+    }
 }

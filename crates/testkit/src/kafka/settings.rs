@@ -15,8 +15,6 @@ const SHARED: &[(&str, &str)] = &[
     ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
-    // Tests that wait for compaction do not wait 15 s for its next turn.
-    ("log.cleaner.backoff.ms", "500"),
     // A first member need not wait 3 s for others.
     ("group.initial.rebalance.delay.ms", "0"),
     // A killed member's partitions stand still for the session: 45 s by default.
@@ -29,6 +27,8 @@ const SHARED: &[(&str, &str)] = &[
 /// All properties of a broker that clients reach on `127.0.0.1:port`.
 pub(super) fn properties(bind: &str, port: u16, controller_port: u16) -> Vec<(String, String)> {
     let own = [
+        // Tests that wait for compaction do not wait 15 s for its next turn.
+        ("log.cleaner.backoff.ms", "500".to_owned()),
         ("listeners", format!("PLAINTEXT://{bind}:{port},CONTROLLER://127.0.0.1:{controller_port}")),
         ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("controller.quorum.voters", format!("1@127.0.0.1:{controller_port}")),
