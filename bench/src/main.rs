@@ -4,6 +4,7 @@
 mod arms;
 mod chart;
 mod correct;
+mod effects;
 mod host;
 mod limits;
 mod peers;
@@ -45,6 +46,8 @@ enum Command {
     Ready(ReadyOptions),
     /// Measures StartProject beside pgbench and a bare server.
     Start(start::StartOptions),
+    /// Measures the services that react beside a bare loop of the same statements.
+    Effects(effects::EffectsOptions),
     /// Arm of `start`: a bare server.
     BareStart(start::BareOptions),
     /// Creates a topic and fills it.
@@ -92,6 +95,10 @@ fn main() -> Result<ExitCode> {
         }
         Command::Start(options) => {
             start::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Effects(options) => {
+            effects::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::BareStart(options) => {

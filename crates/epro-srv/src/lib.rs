@@ -38,6 +38,12 @@ use reactions::Reactions;
 use submissions::{CommitResponses, Job, Outcome};
 use webhook::Webhook;
 
+/// The reactions to events without the service around them, for measurements. Pushes are recorded.
+#[must_use]
+pub fn reactions() -> impl outbox::Effects {
+    reactions::Reactions::new(domain::push::Channel::Record)
+}
+
 /// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
 ///
 /// # Errors

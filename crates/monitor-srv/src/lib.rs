@@ -27,6 +27,12 @@ use api::MonitorApi;
 use checks::Checks;
 use reactions::Reactions;
 
+/// The reactions to events without the service around them, for measurements. The check runs that they queue wait for a service.
+#[must_use]
+pub fn reactions() -> impl outbox::Effects {
+    Reactions::new(checks::Claims::new(std::time::Duration::ZERO))
+}
+
 /// Runs the service on `sockets` until `shutdown`: acquires what can fail, then serves.
 ///
 /// # Errors

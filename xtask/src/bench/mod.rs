@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: builds the benchmarks in release and hands its command line on to them. One file per subcommand.
 
 mod correct;
+mod effects;
 mod limits;
 mod pool;
 mod start;
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Pool(pool::Options),
     Correct(correct::Options),
     Limits(limits::Options),
+    /// epro-, finance- and monitor-srv applying events, beside a bare loop that runs the same statements with no Kafka.
+    Effects(effects::Options),
     /// StartProject over gRPC beside pgbench and a bare server that run the same statements.
     Start(start::Options),
 }
@@ -27,6 +30,12 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Pool(options) => program(if options.ready { "ready" } else { "pool" }, &options.arguments()),
         Command::Correct(options) => program("correct", &options.arguments()),
         Command::Limits(options) => program("limits", &options.arguments()),
+        Command::Effects(options) => {
+            for service in ["epro-srv", "finance-srv", "monitor-srv"] {
+                build::release_binary(service, service)?;
+            }
+            program("effects", &options.arguments())
+        }
         Command::Start(options) => {
             build::release_binary("project-srv", "project-srv")?;
             program("start", &options.arguments())

@@ -33,7 +33,7 @@ struct Shared {
 
 impl Claims {
     /// Under a new name: what an earlier process of this instance has claimed is its own no more.
-    pub(super) fn new(lease: Duration) -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         let shared = Shared { by: Uuid::now_v7(), lease, held: Mutex::default(), runs_wait: Notify::new() };
         Self { shared: Arc::new(shared) }
     }

@@ -46,6 +46,33 @@ pub struct Options {
     pub transaction_timeout: Duration,
     /// What PostgreSQL shows for our sessions.
     pub application_name: String,
+    /// Is told each statement after it ran.
+    pub observer: Option<Observer>,
+}
+
+/// Is told statements with their values, to measure or to repeat what a piece of code does.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn(&str, &[Value]) + Send + Sync>);
+
+impl Observer {
+    /// One that calls `tell`, which must not wait.
+    pub fn new(tell: impl Fn(&str, &[Value]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Listens to a connection and the transactions on it.
+    fn listen(&self, connection: &mut DatabaseConnection) {
+        let Self(tell) = self.clone();
+        connection.set_metric_callback(move |ran| {
+            tell(&ran.statement.sql, ran.statement.values.as_ref().map_or(&[], |values| &values.0));
+        });
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Default for Options {
@@ -58,6 +85,7 @@ impl Default for Options {
             lock_timeout: Duration::from_secs(5),
             transaction_timeout: Duration::from_secs(20),
             application_name: "ctms".to_owned(),
+            observer: None,
         }
     }
 }
@@ -84,7 +112,11 @@ impl Database {
     /// # Errors
     /// What is wrong with the address, the folder or the server, in one sentence with the remedy.
     pub async fn connect(url: &str, options: &Options) -> Result<Self, ConnectError> {
-        let opened = connect::open(url, options).await?;
+        let mut opened = connect::open(url, options).await?;
+        if let Some(observer) = &options.observer {
+            observer.listen(&mut opened.writer);
+            observer.listen(&mut opened.reader);
+        }
         Ok(Self {
             inner: Arc::new(Inner {
                 kind: opened.kind,

@@ -136,12 +136,16 @@ impl KafkaArgs {
     }
 }
 
+/// Transactions at once of a service that reacts, unless `--pool-workers` says otherwise. More would only wait for each other in the database,
+/// in smaller batches: what waits for a worker is handled together.
+pub const POOL_WORKERS: usize = 4;
+
 /// The bounded worker pool behind a consumer.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Worker pool")]
 pub struct PoolArgs {
-    /// Records (or batches) handled at once.
-    #[arg(long = "pool-workers", env = "CTMS_POOL_WORKERS", value_name = "N", default_value_t = 64)]
+    /// Batches handled at once, each in a transaction of its own.
+    #[arg(long = "pool-workers", env = "CTMS_POOL_WORKERS", value_name = "N", default_value_t = POOL_WORKERS)]
     pub pool_workers: usize,
     /// Records waiting at most; beyond it fetching stops.
     #[arg(long = "pool-queue-capacity", env = "CTMS_POOL_QUEUE_CAPACITY", value_name = "N", default_value_t = 8_192)]

@@ -11,7 +11,7 @@ mod problems;
 mod redact;
 
 pub use args::{AdminArgs, BaseArgs, DatabaseArgs, GrpcArgs, LogFormat, ShutdownArgs, TelemetryArgs, parse_duration};
-pub use kafka_args::{GroupProtocolArg, KafkaArgs, KafkaProperty, PoolArgs};
+pub use kafka_args::{GroupProtocolArg, KafkaArgs, KafkaProperty, POOL_WORKERS, PoolArgs};
 pub use load::{Command, ConfigError, Loaded, Probe, from_flags, from_process};
 pub use problems::Problems;
 pub use redact::{redact_property, redact_url};

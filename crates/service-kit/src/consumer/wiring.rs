@@ -77,6 +77,8 @@ impl Consumer<'_> {
     fn options(&self, properties: Vec<(String, String)>) -> Options {
         let mut options = Options::default();
         options.workers = self.pool.pool_workers;
+        // Each lane has one worker at least.
+        options.lanes = options.lanes.min(options.workers);
         options.queue_capacity = self.pool.pool_queue_capacity;
         options.buffer_bytes = self.pool.pool_buffer_bytes;
         options.max_batch = self.pool.pool_max_batch;
