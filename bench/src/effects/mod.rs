@@ -102,8 +102,9 @@ async fn measure(
     for _ in 0..options.rounds {
         let applied = ours::apply(service, place, kafka.brokers(), topic, options.events).await?;
         ours.push(applied.events_per_s);
-        (batch, workers) = (applied.batch, Reacting::at_once(place.store));
-        let recorded = record::record(service, place, options.events, batch, workers).await?;
+        workers = Reacting::at_once(place.store);
+        batch = f64::from(options.events) / applied.transactions as f64;
+        let recorded = record::record(service, place, options.events, applied.transactions, workers).await?;
         statements = recorded.statements_per_transaction();
         bare.push(bare::replay(service, place, options.events, recorded).await?);
     }

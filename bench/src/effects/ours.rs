@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Applied {
     /// From the first to the last transaction.
     pub(super) events_per_s: f64,
-    /// Events per transaction.
-    pub(super) batch: f64,
+    /// In how many.
+    pub(super) transactions: usize,
 }
 
 /// Runs the service until every event is applied.
@@ -93,5 +93,6 @@ async fn reading(database: &Database, expected: i64) -> Result<Applied> {
     let (first, last): (OffsetDateTime, OffsetDateTime) = (row.try_get("", "first")?, row.try_get("", "last")?);
     let seconds = (last - first).as_seconds_f64();
     anyhow::ensure!(seconds > 0.0, "all was applied at once: take more --events");
-    Ok(Applied { events_per_s: events as f64 / seconds, batch: events as f64 / transactions as f64 })
+    let transactions = usize::try_from(transactions).context("a count is no negative number")?;
+    Ok(Applied { events_per_s: events as f64 / seconds, transactions })
 }

@@ -32,7 +32,7 @@ pub(super) async fn record(
     service: Reacting,
     place: &Place<'_>,
     events: u32,
-    batch: f64,
+    transactions: usize,
     lanes: usize,
 ) -> Result<Recorded> {
     let url = place.prepared(service, events).await?;
@@ -48,7 +48,7 @@ pub(super) async fn record(
         to.lock().unwrap_or_else(PoisonError::into_inner).push((text, values.to_vec()));
     }));
     let database = Database::connect(&url, &options).await?;
-    let lanes = batches(events, batch, lanes);
+    let lanes = batches(events, transactions, lanes);
     let counts: Vec<usize> = lanes.iter().map(Vec::len).collect();
     let mut transactions = Vec::with_capacity(counts.iter().sum());
     let take = || transactions.push(std::mem::take(&mut *tape.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -67,19 +67,18 @@ pub(super) async fn handle<H: Handler>(handler: &H, lanes: Lanes, mut after: imp
     Ok(())
 }
 
-/// The events dealt to lanes by study, each lane's cut into batches of this mean size.
-fn batches(events: u32, mean: f64, lanes: usize) -> Lanes {
+/// The events dealt to lanes by study, all lanes together cut into so many batches.
+fn batches(events: u32, count: usize, lanes: usize) -> Lanes {
     let lanes = lanes.max(1);
     let mut dealt: Vec<Vec<Record>> = vec![Vec::new(); lanes];
     for (offset, event) in (0..).zip(events::all(events)) {
         dealt[event.study as usize % lanes].push(event.record(offset));
     }
-    dealt.into_iter().map(|records| cut(records, mean)).collect()
+    dealt.iter().map(|records| cut(records, count / lanes)).collect()
 }
 
-fn cut<T: Clone>(records: Vec<T>, mean: f64) -> Vec<Vec<T>> {
-    let count = ((records.len() as f64 / mean.max(1.0)).ceil() as usize).max(1);
-    let size = records.len().div_ceil(count).max(1);
+fn cut<T: Clone>(records: &[T], count: usize) -> Vec<Vec<T>> {
+    let size = records.len().div_ceil(count.max(1)).max(1);
     records.chunks(size).map(<[T]>::to_vec).collect()
 }
 
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn batches_have_the_size_they_shall_have_and_no_study_is_in_two_lanes() {
-        let lanes = batches(8_000, 50.0, 4);
+        let lanes = batches(8_000, 160, 4);
         assert_eq!(lanes.len(), 4);
         assert_eq!(lanes.iter().flatten().map(Vec::len).sum::<usize>(), 8_000);
         assert!(lanes.iter().flatten().all(|batch| batch.len() == 50));
@@ -100,7 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_below_one_is_one_at_a_time() {
-        assert_eq!(cut(vec![1, 2, 3], 0.2), [[1], [2], [3]]);
+    fn more_batches_than_records_are_one_record_each() {
+        assert_eq!(cut(&[1, 2, 3], 9), [[1], [2], [3]]);
+        assert_eq!(cut(&[1, 2, 3], 0), [[1, 2, 3]]);
     }
 }

@@ -52,7 +52,9 @@ pub struct Options {
 
 /// Is told statements with their values, to measure or to repeat what a piece of code does.
 #[derive(Clone)]
-pub struct Observer(Arc<dyn Fn(&str, &[Value]) + Send + Sync>);
+pub struct Observer(Arc<Tell>);
+
+type Tell = dyn Fn(&str, &[Value]) + Send + Sync;
 
 impl Observer {
     /// One that calls `tell`, which must not wait.
