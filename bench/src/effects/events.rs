@@ -69,9 +69,9 @@ impl Event {
         match self.seq {
             1 => format!(r#"{{"projectId":"{id}","name":"Bench","sites":[{{"siteId":"S1"}}]}}"#),
             2..=6 => format!(r#"{{"projectId":"{id}","item":"{}"}}"#, item[self.seq as usize - 2]),
-            7 => format!(r#"{{"projectId":"{id}","siteId":"S1","activatedAt":1767225600}}"#),
+            7 => format!(r#"{{"projectId":"{id}","siteId":"S1","activatedAt":"2026-01-01T00:00:00Z"}}"#),
             _ => format!(
-                r#"{{"projectId":"{id}","startTime":1767225600,"sites":[{{"siteId":"S1","activatedAt":1767225600}}]}}"#
+                r#"{{"projectId":"{id}","startTime":1767225600,"sites":[{{"siteId":"S1","activatedAt":"2026-01-01T00:00:00Z"}}]}}"#
             ),
         }
     }

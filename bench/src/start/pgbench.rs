@@ -101,8 +101,10 @@ fn script(projects: u32) -> String {
         .fold(statements::WRITE.to_owned(), |text, (number, value): (u32, String)| {
             text.replace(&format!("${number}"), &value)
         });
+    // Above those that the servers start, each of them once.
+    let (first, last) = (u64::from(projects) + 1, u64::from(projects) * 2);
     format!(
-        "\\set n random(1, {projects})\n\\set r random(1, 9000000000000000000)\nBEGIN;\n{lock} \\gset p_\n{write};\nCOMMIT;\n"
+        "\\set n random({first}, {last})\n\\set r random(1, 9000000000000000000)\nBEGIN;\n{lock} \\gset p_\n{write};\nCOMMIT;\n"
     )
 }
 
@@ -131,7 +133,7 @@ mod tests {
     fn the_script_has_no_placeholder_left() {
         let script = script(10);
         assert!(!script.contains('$'), "{script}");
-        assert!(script.contains("random(1, 10)") && script.contains("FOR UPDATE \\gset p_"));
+        assert!(script.contains("random(11, 20)") && script.contains("FOR UPDATE \\gset p_"));
     }
 
     #[test]

@@ -125,7 +125,8 @@ async fn accepts(what: &str, port: u16) {
 async fn fill(database: &str, model: &str, projects: u32) -> Result<()> {
     let (client, connection) = tokio_postgres::connect(database, NoTls).await.context("cannot connect")?;
     tokio::spawn(connection);
-    client.execute(PROJECTS, &[&model, &i64::from(projects)]).await.context("cannot fill the database")?;
+    // As many again for pgbench, which starts them more than once.
+    client.execute(PROJECTS, &[&model, &(i64::from(projects) * 2)]).await.context("cannot fill the database")?;
     client.batch_execute("ANALYZE").await.context("cannot analyse the database")
 }
 

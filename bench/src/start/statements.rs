@@ -20,7 +20,9 @@ pub(super) const TOPIC: &str = contracts::topics::PROJECT_EVENTS;
 
 /// The event's payload and headers for a project.
 pub(super) fn payload(id: &str) -> String {
-    format!(r#"{{"projectId":"{id}","startTime":1767225600,"sites":[{{"siteId":"S1","activatedAt":1767225600}}]}}"#)
+    format!(
+        r#"{{"projectId":"{id}","startTime":1767225600,"sites":[{{"siteId":"S1","activatedAt":"2026-01-01T00:00:00Z"}}]}}"#
+    )
 }
 
 /// As the outbox keeps them.
