@@ -216,7 +216,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::record::{Headers, Record};
     use crate::shared::Begin;
 
     /// A store that is away for its first `failures` saves.
@@ -243,16 +242,7 @@ mod tests {
     fn given(store: &Away) -> (Partitions, Commits) {
         let mut partitions = Partitions::default();
         let slot = partitions.assign(&TopicPartition::new("t", 0), Begin::Fresh);
-        let record = Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 5,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Headers::default(),
-        };
-        let ticket = partitions.dispatch(slot, &record, 1, Instant::now());
+        let ticket = partitions.dispatch(slot, 5, 0, 1, Instant::now());
         assert!(partitions.complete(slot, partitions.get(slot).generation, ticket));
         let commits = Commits::new(Some(Arc::new(store.clone())), Handle::current(), Duration::from_millis(250), "g");
         (partitions, commits)

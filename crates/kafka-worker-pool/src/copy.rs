@@ -26,7 +26,8 @@ impl Blocks {
         let (key, value) = (message.key(), message.payload());
         let (key_bytes, value_bytes) = (key.map(<[u8]>::len), value.map(<[u8]>::len));
         let needed = key_bytes.unwrap_or(0) + value_bytes.unwrap_or(0);
-        if self.block.capacity() < needed {
+        // A block that nobody holds any more is written again.
+        if self.block.capacity() < needed && !self.block.try_reclaim(needed) {
             self.block = BytesMut::with_capacity(needed.max(BLOCK_BYTES));
         }
         self.block.extend_from_slice(key.unwrap_or_default());

@@ -8,13 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use rdkafka_ext::{NativeMessage, SharedQueue};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
-use worker_pool::{CircuitState, Job, Pool};
+use worker_pool::{CircuitState, Direct, Job, Pool};
 
 use crate::commits::Commits;
 use crate::context::Context;
 use crate::copy::Blocks;
-use crate::dispatch::KeyRule;
+use crate::dispatch::{Arrived, KeyRule};
 use crate::drain::{Drain, Waits};
 use crate::errors::PoolError;
 use crate::handler::Handler;
@@ -39,11 +40,15 @@ const WAIT_DRAINING: Duration = Duration::from_millis(1);
 const WAIT_BUSY: Duration = Duration::from_millis(5);
 const WAIT_IDLE: Duration = Duration::from_millis(100);
 
-pub(crate) struct DataThread<H> {
+pub(crate) struct DataThread<H: Handler> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: Arc<Options>,
     pub(crate) queue: SharedQueue<Context>,
     pub(crate) pool: Pool<Record, KafkaWork<H>>,
+    /// Calls short handlers; `None` where the pool cannot.
+    pub(crate) direct: Option<Direct<Record, ()>>,
+    /// Entered for calls made here.
+    pub(crate) runtime: Handle,
     pub(crate) keys: KeyRule,
     pub(crate) commands: Receiver<Command>,
     pub(crate) news: Receiver<News>,
@@ -59,6 +64,12 @@ pub(crate) struct State {
     pub(crate) lanes: Vec<Vec<Job<Record>>>,
     /// Where the records of each lane are copied to.
     pub(crate) blocks: Vec<Blocks>,
+    /// What the drain under way has brought.
+    pub(crate) arrived: Vec<Arrived>,
+    /// Since when the lanes have ended nothing while the thread waits for them, and what they have left.
+    pub(crate) waits: Option<(Instant, usize)>,
+    /// Records of the drain under way that were done here.
+    pub(crate) done_directly: u64,
     /// Records taken in the drain under way.
     pub(crate) taken: u64,
     natives: Vec<NativeMessage>,
@@ -79,6 +90,9 @@ impl State {
             partitions: Partitions::default(),
             lanes: (0..lanes).map(|_| Vec::new()).collect(),
             blocks: (0..lanes).map(|_| Blocks::default()).collect(),
+            arrived: Vec::with_capacity(QUANTUM),
+            waits: None,
+            done_directly: 0,
             taken: 0,
             natives: Vec::with_capacity(QUANTUM),
             largest_bytes: 1,
@@ -94,6 +108,8 @@ impl State {
 impl<H: Handler> DataThread<H> {
     /// Runs until told to quit, or until the event thread has gone. Hands the pool back, so that its lanes can be ended after the books.
     pub(crate) fn run(mut self) -> Pool<Record, KafkaWork<H>> {
+        let runtime = self.runtime.clone();
+        let _runtime = runtime.enter();
         loop {
             if self.obey() {
                 break;
@@ -277,9 +293,11 @@ impl<H: Handler> DataThread<H> {
     /// Takes what there is room for, or waits. Not draining the fetch queue is all there is to back-pressure: librdkafka fills its queue
     /// to its bound and stops fetching.
     fn fetch(&mut self) {
-        let quantum = self.quantum();
+        let waits_for_lanes = self.waits_for_lanes();
+        let quantum = if waits_for_lanes { 0 } else { self.quantum() };
         if quantum == 0 {
-            let wait = if self.state.drains.is_empty() { WAIT_BUSY } else { WAIT_DRAINING };
+            let is_hurried = waits_for_lanes || !self.state.drains.is_empty();
+            let wait = if is_hurried { WAIT_DRAINING } else { WAIT_BUSY };
             match self.news.recv_timeout(wait) {
                 Ok(news) => self.take(news),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -299,9 +317,9 @@ impl<H: Handler> DataThread<H> {
             self.state.largest_bytes = 1;
             let now = Instant::now();
             for native in natives.drain(..) {
-                self.receive(&native, now);
+                self.receive(&native);
             }
-            self.flush();
+            self.enter_arrived(now);
             self.meters.records.increment(std::mem::take(&mut self.state.taken));
         }
         self.state.natives = natives;

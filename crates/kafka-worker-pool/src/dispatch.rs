@@ -29,6 +29,13 @@ const JOBS_PER_MESSAGE: usize = 128;
 /// The source of errors of fetching, in the status.
 const FETCH: &str = "fetch";
 
+/// A record that a drain brought, with its key's hash.
+pub(crate) struct Arrived {
+    pub(crate) slot: u32,
+    pub(crate) key: u64,
+    pub(crate) record: Record,
+}
+
 /// A user's own key of a record.
 pub(crate) type KeyOf = Arc<dyn Fn(&Record) -> Bytes + Send + Sync>;
 
@@ -71,7 +78,8 @@ impl KeyRule {
 }
 
 impl<H: Handler> DataThread<H> {
-    pub(crate) fn receive(&mut self, native: &NativeMessage, now: Instant) {
+    /// Copies a message out, if its partition is ours. What becomes of it is decided once the drain is over.
+    pub(crate) fn receive(&mut self, native: &NativeMessage) {
         if native.is_error() {
             self.receive_error(native);
             return;
@@ -89,7 +97,6 @@ impl<H: Handler> DataThread<H> {
             return;
         }
         partition.last_offset = Some(native.offset());
-        let (is_stopped, is_paused) = (partition.is_stopped, partition.is_paused);
         let (key, lane) = if self.keys.is_of_own_keys() {
             let key = self.keys.of_own_key(slot, native.key());
             (Some(key), lane_of(key, self.state.lanes.len()))
@@ -102,18 +109,35 @@ impl<H: Handler> DataThread<H> {
         if std::mem::take(&mut self.state.has_fetch_error) {
             self.shared.clear_error(FETCH);
         }
-        if is_stopped {
-            self.state.partitions.set_aside(slot, record);
-            return;
+        let key = key.unwrap_or_else(|| self.keys.hash(slot, &record));
+        self.state.arrived.push(Arrived { slot, key, record });
+    }
+
+    /// Calls the handler with what a drain brought, or hands it to the lanes.
+    pub(crate) fn enter_arrived(&mut self, now: Instant) {
+        let mut arrived = std::mem::take(&mut self.state.arrived);
+        let mut is_direct = self.begin_direct();
+        for record in arrived.drain(..) {
+            self.enter(record, &mut is_direct, now);
         }
-        if is_paused {
+        self.end_direct();
+        self.flush();
+        self.state.arrived = arrived;
+    }
+
+    /// What a record goes through once it is one of ours, wherever it comes from.
+    fn enter(&mut self, arrived: Arrived, is_direct: &mut bool, now: Instant) {
+        let Arrived { slot, key, record } = arrived;
+        let partition = self.state.partitions.get(slot);
+        if partition.is_stopped {
+            self.state.partitions.set_aside(slot, record);
+        } else if partition.is_paused {
             // It came back to us while it was paused.
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
-            return;
-        }
-        let key = key.unwrap_or_else(|| self.keys.hash(slot, &record));
-        if let Some(record) = self.dispatch(slot, record, key, now) {
+        } else if *is_direct && self.may_call_directly(key) {
+            *is_direct = self.call_directly(slot, record, key, now);
+        } else if let Some(record) = self.dispatch(slot, record, key, now) {
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
         }
@@ -125,7 +149,7 @@ impl<H: Handler> DataThread<H> {
             self.state.partitions.get_mut(slot).full_key = Some(key);
             return Some(record);
         }
-        let ticket = self.state.partitions.dispatch(slot, &record, key, now);
+        let ticket = self.state.partitions.dispatch(slot, record.offset, record.size_bytes(), key, now);
         let tag = Tag { key, group: slot, generation: self.state.partitions.get(slot).generation, ticket, attempts: 0 };
         let lane = lane_of(key, self.state.lanes.len());
         self.state.lanes[lane].push(Job { tag, item: record });
@@ -141,7 +165,7 @@ impl<H: Handler> DataThread<H> {
         }
     }
 
-    fn flush_lane(&mut self, lane: usize) {
+    pub(crate) fn flush_lane(&mut self, lane: usize) {
         if self.state.lanes[lane].is_empty() {
             return;
         }

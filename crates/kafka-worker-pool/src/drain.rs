@@ -72,7 +72,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::record::{Headers, Record, TopicPartition};
+    use crate::record::TopicPartition;
     use crate::shared::{Begin, HeldSince};
 
     /// One partition with one record in hand, being drained until ten seconds from now.
@@ -80,16 +80,7 @@ mod tests {
         let mut partitions = Partitions::default();
         let name = TopicPartition::new("t", 0);
         let slot = partitions.assign(&name, Begin::Fresh);
-        let record = Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 5,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Headers::default(),
-        };
-        let ticket = partitions.dispatch(slot, &record, 1, Instant::now());
+        let ticket = partitions.dispatch(slot, 5, 0, 1, Instant::now());
         let now = Instant::now();
         let drain = Drain::new(vec![slot], now + Duration::from_secs(10), sync_channel(1).0, true);
         (partitions, ticket, drain, now)

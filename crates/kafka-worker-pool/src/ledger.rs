@@ -39,10 +39,27 @@ impl Ledger {
 
     /// Enters a dispatched record and returns its ticket. Offsets come in rising order.
     pub(crate) fn dispatch(&mut self, offset: i64, key: u64, bytes: usize, at: Instant) -> u64 {
-        let ticket = self.base + self.ring.len() as u64;
+        let ticket = self.next_ticket();
         self.ring.push_back(Entry { offset, key, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), is_done: false, at });
         self.undone += 1;
         ticket
+    }
+
+    /// The ticket of the next record dispatched.
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    /// A record was done as soon as it came: it needs no ticket. Those that follow each other take one place.
+    pub(crate) fn done_at_once(&mut self, offset: i64) {
+        match self.ring.back_mut() {
+            None => self.watermark = Some(offset + 1),
+            Some(last) if last.is_done => last.offset = offset,
+            Some(last) => {
+                let at = last.at;
+                self.ring.push_back(Entry { offset, key: 0, bytes: 0, is_done: true, at });
+            }
+        }
     }
 
     /// A record is done. `None` if there is no such ticket or it was done before: then nothing changes.
@@ -140,6 +157,27 @@ mod tests {
         assert!(ledger.complete(tickets[0]).is_some());
         assert!(ledger.complete(tickets[0]).is_none(), "gone from the ring");
         assert_eq!(ledger.undone(), 0);
+    }
+
+    #[test]
+    fn what_is_done_at_once_waits_behind_what_is_not_and_takes_no_room() {
+        let (mut ledger, tickets) = ledger(&[1]);
+        for offset in 2..1_000 {
+            ledger.done_at_once(offset);
+        }
+        assert_eq!(ledger.watermark(), None, "1 is not done");
+        assert!(ledger.ring.len() <= 2);
+        let next = ledger.dispatch(1_000, 1, 10, Instant::now());
+        ledger.done_at_once(1_001);
+        ledger.complete(tickets[0]);
+        assert_eq!(ledger.watermark(), Some(1_000));
+        ledger.complete(next);
+        assert_eq!((ledger.watermark(), ledger.undone()), (Some(1_002), 0));
+        ledger.done_at_once(1_005);
+        assert_eq!(ledger.watermark(), Some(1_006));
+        let late = ledger.dispatch(1_006, 1, 10, Instant::now());
+        assert!(ledger.complete(late).is_some());
+        assert_eq!(ledger.watermark(), Some(1_007));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod commits;
 mod context;
 mod copy;
 mod data_thread;
+mod direct;
 mod dispatch;
 mod drain;
 mod errors;

@@ -87,6 +87,10 @@ pub struct Options {
     /// Stops the pool while every attempt of every key fails, and lets one call in a while try: instead of a topic that turns into dead
     /// letters. Default: `None`, each failing record goes its own way. `Some(FailingCircuit::default())` is a start.
     pub failing_circuit: Option<FailingCircuit>,
+    /// While handler calls end at once and take no longer than this on average, the pool makes them on the thread that takes records from
+    /// Kafka, one after the other, because giving a record to another core would cost more. Zero: never; for a handler that now and then
+    /// blocks though most of its calls take nanoseconds. Default 800 ns.
+    pub direct_below: Duration,
     /// How long a handler call may take. Default 30 s.
     pub handler_timeout: Duration,
     /// What happens to a call past its timeout. Default: it is dropped. One that blocks is always awaited.
@@ -137,6 +141,7 @@ impl Default for Options {
             circuit: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) },
             adaptive: None,
             failing_circuit: None,
+            direct_below: Duration::from_nanos(800),
             handler_timeout: Duration::from_secs(30),
             on_timeout: OnTimeout::Drop,
             drain_timeout: Duration::from_secs(10),

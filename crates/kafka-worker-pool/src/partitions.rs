@@ -66,6 +66,8 @@ pub(crate) struct Partitions {
     stopped: usize,
     /// Partitions the user paused, ours or not: a pause outlives assignments.
     paused: BTreeSet<TopicPartition>,
+    /// True once an assignment has ended with records in hand: their calls may still run, in lanes, though no book knows of them.
+    has_abandoned: bool,
     /// Undone records of each key.
     keys: KeyMap<usize>,
     in_flight: usize,
@@ -160,6 +162,11 @@ impl Partitions {
         (self.in_flight + self.backlog, self.in_flight_bytes + self.backlog_bytes)
     }
 
+    /// True once calls may run that no book knows of.
+    pub(crate) fn has_abandoned(&self) -> bool {
+        self.has_abandoned
+    }
+
     /// Undone records of a key.
     pub(crate) fn of_key(&self, key: u64) -> usize {
         self.keys.get(&key).copied().unwrap_or(0)
@@ -231,6 +238,7 @@ impl Partitions {
         partition.held.clear();
         let backlog = std::mem::take(&mut partition.backlog);
         let undone = partition.ledger.abandon();
+        self.has_abandoned |= !undone.is_empty();
         self.backlog -= backlog.len();
         self.backlog_bytes -= backlog.iter().map(Record::size_bytes).sum::<usize>();
         for freed in &undone {
@@ -239,13 +247,12 @@ impl Partitions {
         undone.len()
     }
 
-    /// Enters a record that is about to be dispatched, and returns its ticket.
-    pub(crate) fn dispatch(&mut self, slot: u32, record: &Record, key: u64, now: Instant) -> u64 {
-        let bytes = record.size_bytes();
+    /// Enters a record of so many bytes that is about to be dispatched, and returns its ticket.
+    pub(crate) fn dispatch(&mut self, slot: u32, offset: i64, bytes: usize, key: u64, now: Instant) -> u64 {
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
         *self.keys.entry(key).or_default() += 1;
-        self.slots[slot as usize].ledger.dispatch(record.offset, key, bytes, now)
+        self.slots[slot as usize].ledger.dispatch(offset, key, bytes, now)
     }
 
     /// Keeps a record of a stopped partition for later.
@@ -331,8 +338,8 @@ mod tests {
         let name = TopicPartition::new("t", 0);
         let slot = partitions.assign(&name, Begin::Fresh);
         let generation = partitions.get(slot).generation;
-        let done = partitions.dispatch(slot, &record(1), 7, Instant::now());
-        partitions.dispatch(slot, &record(2), 7, Instant::now());
+        let done = partitions.dispatch(slot, 1, 5, 7, Instant::now());
+        partitions.dispatch(slot, 2, 5, 7, Instant::now());
         partitions.set_aside(slot, record(3));
         assert_eq!(partitions.taken(), (3, 15));
         assert_eq!(partitions.of_key(7), 2);
@@ -349,7 +356,7 @@ mod tests {
         let name = TopicPartition::new("t", 0);
         let slot = partitions.assign(&name, Begin::Fresh);
         let generation = partitions.get(slot).generation;
-        let tickets = [1, 2, 3].map(|offset| partitions.dispatch(slot, &record(offset), 7, Instant::now()));
+        let tickets = [1, 2, 3].map(|offset| partitions.dispatch(slot, offset, 5, 7, Instant::now()));
         for offset in [2, 3] {
             let held = HeldSince { partition: name.clone(), offset, cause: "full".to_owned(), since: Instant::now() };
             partitions.get_mut(slot).held.push(held);
@@ -365,10 +372,10 @@ mod tests {
         let name = TopicPartition::new("t", 0);
         let slot = partitions.assign(&name, Begin::Fresh);
         let old = partitions.get(slot).generation;
-        let ticket = partitions.dispatch(slot, &record(1), 7, Instant::now());
+        let ticket = partitions.dispatch(slot, 1, 5, 7, Instant::now());
         partitions.end(slot);
         assert_eq!(partitions.assign(&name, Begin::Kept(1)), slot);
-        partitions.dispatch(slot, &record(1), 7, Instant::now());
+        partitions.dispatch(slot, 1, 5, 7, Instant::now());
         assert!(!partitions.complete(slot, old, ticket));
         assert_eq!(partitions.get(slot).ledger.watermark(), None);
         assert_eq!(partitions.in_flight(), 1);

@@ -82,6 +82,8 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         options: Arc::clone(&events.options),
         queue,
         state: State::new(pool.lanes()),
+        direct: pool.direct(),
+        runtime: events.runtime.clone(),
         pool,
         keys: KeyRule::new(events.options.order, key_of),
         commands,
@@ -174,6 +176,7 @@ fn pool_options(group: &str, options: &Options) -> PoolOptions {
     pool.circuit = options.circuit;
     pool.adaptive = options.adaptive;
     pool.failing_circuit = options.failing_circuit;
+    pool.direct_below = options.direct_below;
     pool.handler_timeout = options.handler_timeout;
     pool.on_timeout = options.on_timeout;
     pool.when_unavailable = WhenUnavailable::Wait;

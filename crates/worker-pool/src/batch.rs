@@ -1,5 +1,7 @@
 //! One handler call's jobs, and how a failing call is taken apart until the culprit stands alone. Pure.
 
+use std::sync::Arc;
+
 use crate::job::{GaveUp, Job, Tag};
 
 /// What a call does with its jobs.
@@ -98,6 +100,16 @@ impl<T> Jobs<T> {
     pub(crate) fn push(&mut self, job: Job<T>) {
         self.items.push(job.item);
         self.tags.push(job.tag);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.tags.clear();
+    }
+
+    /// The jobs of a call that has not begun, or is over.
+    pub(crate) fn own(jobs: &mut Arc<Self>) -> &mut Self {
+        Arc::get_mut(jobs).expect("only a running call's future owns its jobs too")
     }
 
     fn split_off(&mut self, at: usize) -> Self {

@@ -68,13 +68,33 @@ impl Wake for SlotWaker {
     }
 }
 
-struct Slot<F, C> {
+/// A place for one future, used again and again.
+pub(crate) struct Slot<F, C> {
     future: Pin<Box<Option<F>>>,
     waker: Waker,
     call: Option<C>,
 }
 
 impl<F: Future, C> Slot<F, C> {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { future: Box::pin(None), waker, call: None }
+    }
+
+    /// Polls a new future once; one that has ended is dropped.
+    pub(crate) fn begin(&mut self, future: impl FnOnce() -> F) -> Poll<Result<F::Output, Panicked>> {
+        self.future.set(Some(future()));
+        let polled = self.poll();
+        if polled.is_ready() {
+            self.clear();
+        }
+        polled
+    }
+
+    /// Hands out the place with the future in it, and makes another.
+    pub(crate) fn take_future(&mut self) -> Pin<Box<Option<F>>> {
+        std::mem::replace(&mut self.future, Box::pin(None))
+    }
+
     fn poll(&mut self) -> Poll<Result<F::Output, Panicked>> {
         let Some(future) = self.future.as_mut().as_pin_mut() else {
             return Poll::Pending;
@@ -118,11 +138,7 @@ impl<F: Future, C> Calls<F, C> {
     /// Slots whose wakes go to `wakes`.
     pub(crate) fn new(slots: usize, wakes: &Arc<Wakes>) -> Self {
         let slots: Vec<_> = (0..slots)
-            .map(|slot| Slot {
-                future: Box::pin(None),
-                waker: Waker::from(Arc::new(SlotWaker { wakes: Arc::clone(wakes), slot })),
-                call: None,
-            })
+            .map(|slot| Slot::new(Waker::from(Arc::new(SlotWaker { wakes: Arc::clone(wakes), slot }))))
             .collect();
         let free = (0..slots.len()).rev().collect();
         Self { slots, free }
@@ -140,17 +156,12 @@ impl<F: Future, C> Calls<F, C> {
     /// [`attach`](Self::attach). There must be room.
     pub(crate) fn begin(&mut self, future: impl FnOnce() -> F) -> Begun<F::Output> {
         let slot = *self.free.last().expect("callers ask has_room before they begin");
-        let entry = &mut self.slots[slot];
-        entry.future.set(Some(future()));
-        match entry.poll() {
+        match self.slots[slot].begin(future) {
             Poll::Pending => {
                 self.free.pop();
                 Begun::Pending(slot)
             }
-            Poll::Ready(answer) => {
-                entry.clear();
-                Begun::Ended(answer)
-            }
+            Poll::Ready(answer) => Begun::Ended(answer),
         }
     }
 

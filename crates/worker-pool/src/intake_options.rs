@@ -60,6 +60,7 @@ impl IntakeOptions {
     /// One lane: an intake's handlers wait for something else most of the time, and one lane forms the fullest batches.
     pub(crate) fn pool(self) -> PoolOptions {
         PoolOptions {
+            direct_below: Duration::ZERO,
             name: self.name,
             lanes: 1,
             workers: self.workers,

@@ -4,13 +4,14 @@
 //! While there are slots, a job whose key is idle is called as it comes: if the call ends at once, the job has been in no queue of the lane.
 //! Only when all slots are taken, or the key is busy, does a job go into the schedule.
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use tokio::sync::mpsc;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
@@ -21,6 +22,7 @@ use crate::batch::{Batch, Jobs, Step};
 use crate::call::{Answer, Call, Delayed};
 use crate::calls::Calls;
 use crate::circuit::Circuit;
+use crate::direct::{BegunCall, Boxed, Shortness};
 use crate::job::{Job, Work};
 use crate::link::{Link, Order};
 use crate::meters::{Meters, as_f64};
@@ -42,6 +44,15 @@ pub(crate) struct Shared<W> {
     pub(crate) circuit: Circuit,
     pub(crate) admission: Option<Admission>,
     pub(crate) links: Vec<Link>,
+    /// How short calls are that end at once.
+    pub(crate) shortness: Arc<Shortness>,
+}
+
+/// What a source tells a lane.
+pub(crate) enum Message<T, R> {
+    Jobs(Vec<Job<T>>),
+    /// A call that the source began.
+    Begun(Box<BegunCall<T, R>>),
 }
 
 impl<W> Shared<W> {
@@ -57,12 +68,14 @@ pub(crate) struct Lane<T, W: Work<T>, F, M> {
     pub(crate) shared: Arc<Shared<W>>,
     pub(crate) index: usize,
     pub(crate) start: M,
-    pub(crate) inbox: mpsc::Receiver<Vec<Job<T>>>,
+    pub(crate) inbox: mpsc::Receiver<Message<T, W::Output>>,
     pub(crate) inbox_open: bool,
     /// What is left of the last message from the inbox.
     pub(crate) fresh: std::vec::IntoIter<Job<T>>,
     pub(crate) schedule: Schedule<T>,
-    pub(crate) calls: Calls<F, Call<T>>,
+    pub(crate) calls: Calls<Either<F, Boxed<W::Output>>, Call<T>>,
+    /// Calls that the source began, until they have slots. Their keys are busy.
+    pub(crate) adopted: VecDeque<BegunCall<T, W::Output>>,
     /// Places for the jobs of calls to come: at most one for each slot.
     pub(crate) spare: Vec<Arc<Jobs<T>>>,
     pub(crate) delayed: BinaryHeap<Delayed<T>>,
@@ -92,7 +105,7 @@ where
     pub(crate) fn new(
         shared: Arc<Shared<W>>,
         index: usize,
-        inbox: mpsc::Receiver<Vec<Job<T>>>,
+        inbox: mpsc::Receiver<Message<T, W::Output>>,
         start: M,
         seed: u64,
     ) -> Self {
@@ -108,6 +121,7 @@ where
             schedule: Schedule::new(),
             calls,
             spare: Vec::new(),
+            adopted: VecDeque::new(),
             delayed: BinaryHeap::new(),
             held: Vec::new(),
             gathered: W::Gathered::default(),
@@ -165,6 +179,7 @@ where
     fn is_over(&self) -> bool {
         !self.inbox_open
             && self.fresh.as_slice().is_empty()
+            && self.adopted.is_empty()
             && self.schedule.is_idle()
             && self.delayed.is_empty()
             && self.held.is_empty()
@@ -189,8 +204,14 @@ where
 
     fn forget(&mut self, group: u32, generation: u32) {
         // What is forgotten must not fill the inbox: its source counts it no longer.
-        while let Some(job) = self.fresh.next().or_else(|| self.try_receive()) {
-            self.push(job);
+        loop {
+            while let Some(job) = self.fresh.next() {
+                self.push(job);
+            }
+            match self.inbox.try_recv() {
+                Ok(message) => self.received(message),
+                Err(_) => break,
+            }
         }
         let mut delayed = std::mem::take(&mut self.delayed).into_vec();
         let holder = |batch: &Batch<T>| (batch.jobs.tags[0].group, batch.jobs.tags[0].generation);
@@ -210,16 +231,19 @@ where
         self.delayed = delayed.into();
     }
 
-    fn try_receive(&mut self) -> Option<Job<T>> {
-        let jobs = self.inbox.try_recv().ok()?;
-        self.received(jobs)
-    }
-
-    /// Takes a message from the inbox; answers its first job.
-    pub(crate) fn received(&mut self, jobs: Vec<Job<T>>) -> Option<Job<T>> {
-        self.meters.queue_depth.increment(as_f64(jobs.len()));
-        self.fresh = jobs.into_iter();
-        self.fresh.next()
+    /// Takes a message from the inbox, once all jobs of the one before are looked at.
+    pub(crate) fn received(&mut self, message: Message<T, W::Output>) {
+        match message {
+            Message::Jobs(jobs) => {
+                self.meters.queue_depth.increment(as_f64(jobs.len()));
+                self.fresh = jobs.into_iter();
+            }
+            Message::Begun(begun) => {
+                self.meters.queue_depth.increment(1.0);
+                self.schedule.occupy(begun.jobs.tags[0].key);
+                self.adopted.push_back(*begun);
+            }
+        }
     }
 
     /// Puts a new job into the schedule.

@@ -12,19 +12,20 @@ use crate::admit::Admission;
 use crate::batch::{Jobs, Step};
 use crate::call::Answer;
 use crate::circuit::{Circuit, CircuitState};
+use crate::direct::{BegunCall, Direct, Shortness};
 use crate::failing::Failing;
 use crate::failure::HandlerError;
 use crate::job::{Job, Work};
-use crate::lane::{Lane, Shared};
+use crate::lane::{Lane, Message, Shared};
 use crate::limit::Limit;
 use crate::link::{Link, Order};
 use crate::options::PoolOptions;
 use crate::threads::Threads;
 
 /// Running lanes. Dropping it ends them at once, with what they hold.
-pub struct Pool<T, W> {
+pub struct Pool<T, W: Work<T>> {
     shared: Arc<Shared<W>>,
-    inboxes: Vec<mpsc::Sender<Vec<Job<T>>>>,
+    inboxes: Vec<mpsc::Sender<Message<T, W::Output>>>,
     lanes: Vec<JoinHandle<()>>,
     /// Of handlers that block.
     threads: Option<Arc<Threads>>,
@@ -50,7 +51,9 @@ where
         let _inside = runtime.enter();
         let links = (0..options.lanes).map(|_| Link::new(options.slots_per_lane())).collect();
         let admission = Admission::of(&options);
-        let shared = Arc::new(Shared { work, circuit: Circuit::new(options.circuit), admission, options, links });
+        let shortness = Arc::new(Shortness::new(options.direct_below));
+        let shared =
+            Arc::new(Shared { work, circuit: Circuit::new(options.circuit), admission, options, links, shortness });
         let (mut inboxes, mut lanes) = (Vec::new(), Vec::new());
         for index in 0..shared.options.lanes {
             // Every message holds at least one job, so a source that keeps to `queue_capacity` never finds an inbox full. Memory is
@@ -86,9 +89,33 @@ where
     /// Gives jobs to a lane. Refused when its inbox is full, which a source that keeps to `queue_capacity` never sees, or the lane has
     /// ended.
     pub fn offer(&self, lane: usize, jobs: Vec<Job<T>>) -> Result<(), Refused<T>> {
-        self.inboxes[lane].try_send(jobs).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(jobs) | mpsc::error::TrySendError::Closed(jobs) => Refused(jobs),
+        self.inboxes[lane].try_send(Message::Jobs(jobs)).map_err(|refused| match refused.into_inner() {
+            Message::Jobs(jobs) => Refused(jobs),
+            Message::Begun(_) => unreachable!("what comes back is what was sent"),
         })
+    }
+
+    /// For a source that calls short handlers itself. `None` where it cannot: handlers that block or take batches, and where calls are counted one by one (the adaptive limit,
+    /// the circuit on failing handlers).
+    pub fn direct(&self) -> Option<Direct<T, W::Output>> {
+        let options = &self.shared.options;
+        let is_counted = self.threads.is_some() || self.shared.admission.is_some();
+        if is_counted || options.max_batch > 1 || options.direct_below.is_zero() {
+            return None;
+        }
+        let work = Arc::new(LaneWork(Arc::clone(&self.shared.work)));
+        let start = move |jobs| answer(Arc::clone(&work), jobs, Step::Handle);
+        Some(Direct::new(&self.shared.options.name, Arc::clone(&self.shared.shortness), start))
+    }
+
+    /// Gives a call that the source began to its job's lane. False if the lane has ended: then the call is dropped.
+    pub fn go_on(&self, lane: usize, begun: BegunCall<T, W::Output>) -> bool {
+        self.inboxes[lane].try_send(Message::Begun(Box::new(begun))).is_ok()
+    }
+
+    /// Handler calls in flight at once in one lane.
+    pub fn slots_per_lane(&self) -> usize {
+        self.shared.options.slots_per_lane()
     }
 
     /// Drops all jobs of this group up to this generation that are not running; running ones end, and are reported or not retried.
@@ -155,7 +182,7 @@ where
     }
 }
 
-impl<T, W> Drop for Pool<T, W> {
+impl<T, W: Work<T>> Drop for Pool<T, W> {
     fn drop(&mut self) {
         for lane in &self.lanes {
             lane.abort();
@@ -166,7 +193,7 @@ impl<T, W> Drop for Pool<T, W> {
     }
 }
 
-impl<T, W> std::fmt::Debug for Pool<T, W> {
+impl<T, W: Work<T>> std::fmt::Debug for Pool<T, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
             .field("name", &self.shared.options.name)

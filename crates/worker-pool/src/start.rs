@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::Either;
 use tokio::time::Instant;
 
 use crate::backoff::later;
@@ -11,6 +12,7 @@ use crate::batch::{Batch, Jobs, Step, distinct_keys};
 use crate::call::{Answer, Call};
 use crate::calls::{Begun, Panicked};
 use crate::circuit::Leave;
+use crate::direct::{BegunCall, Went};
 use crate::job::{Job, Work};
 use crate::lane::{ENDED_PER_FLUSH, Lane};
 use crate::meters::as_f64;
@@ -46,6 +48,13 @@ where
     pub(crate) fn start_calls(&mut self, now: Instant, calls_left: &mut usize, context: &mut Context<'_>) -> bool {
         let before = *calls_left;
         self.pace.begin(now);
+        while *calls_left > 0
+            && self.calls.has_room()
+            && let Some(begun) = self.adopted.pop_front()
+        {
+            *calls_left -= 1;
+            self.adopt(begun);
+        }
         if self.shared.admission.is_some() {
             self.start_admitted(now, calls_left, context);
         }
@@ -72,7 +81,8 @@ where
                 self.push(job);
             }
         }
-        started
+        // A call that the source began may have come with the last message.
+        started || (self.calls.has_room() && !self.adopted.is_empty())
     }
 
     /// As [`start_calls`](Self::start_calls) where more than the circuit on the environment has a say, which looks at the schedule: every job
@@ -129,7 +139,7 @@ where
         {
             if max_batch == 1 && self.schedule.is_free(&job.tag) {
                 let mut jobs = self.place();
-                own(&mut jobs).push(job);
+                Jobs::own(&mut jobs).push(job);
                 return Some(Next::New(jobs));
             }
             self.push(job);
@@ -138,20 +148,29 @@ where
     }
 
     fn receive(&mut self, context: &mut Context<'_>) -> Option<Job<T>> {
-        if let Some(job) = self.fresh.next() {
-            return Some(job);
-        }
-        if !self.inbox_open {
-            return None;
-        }
-        match self.inbox.poll_recv(context) {
-            Poll::Pending => None,
-            Poll::Ready(None) => {
-                self.inbox_open = false;
-                None
+        loop {
+            if let Some(job) = self.fresh.next() {
+                return Some(job);
             }
-            Poll::Ready(Some(jobs)) => self.received(jobs),
+            if !self.inbox_open {
+                return None;
+            }
+            match self.inbox.poll_recv(context) {
+                Poll::Pending => return None,
+                Poll::Ready(None) => self.inbox_open = false,
+                Poll::Ready(Some(message)) => self.received(message),
+            }
         }
+    }
+
+    /// Goes on with a call that the source began.
+    fn adopt(&mut self, begun: BegunCall<T, W::Output>) {
+        let call = Call::of(begun.jobs, false, begun.started);
+        let begun = match begun.went {
+            Went::Ended(answer) => Begun::Ended(answer),
+            Went::Pending(future) => self.calls.begin(|| Either::Right(future)),
+        };
+        self.go_on(begun, call);
     }
 
     fn put_back(&mut self, next: Next<T>) {
@@ -159,7 +178,7 @@ where
             Next::Again(batch) => self.schedule.push_again_first(batch),
             Next::Ready => {}
             Next::New(mut jobs) => {
-                let place = own(&mut jobs);
+                let place = Jobs::own(&mut jobs);
                 for (tag, item) in place.tags.drain(..).zip(place.items.drain(..)) {
                     self.push(Job { tag, item });
                 }
@@ -173,7 +192,7 @@ where
             Next::Again(batch) => self.call_again(batch, is_probe),
             Next::Ready => {
                 let mut jobs = self.place();
-                self.schedule.fill(own(&mut jobs), self.shared.options.max_batch);
+                self.schedule.fill(Jobs::own(&mut jobs), self.shared.options.max_batch);
                 self.call_new(jobs, Keys::Busy, is_probe);
             }
             Next::New(jobs) => self.call_new(jobs, Keys::NotEntered, is_probe),
@@ -187,7 +206,7 @@ where
 
     fn call_new(&mut self, jobs: Arc<Jobs<T>>, keys: Keys, is_probe: bool) {
         let start = &self.start;
-        match self.calls.begin(|| start(Arc::clone(&jobs), &Step::Handle)) {
+        match self.calls.begin(|| Either::Left(start(Arc::clone(&jobs), &Step::Handle))) {
             Begun::Ended(Ok(Answer::Handled(Ok(outputs))))
                 if !is_probe && self.shared.admission.is_none() && outputs.len() == jobs.tags.len() =>
             {
@@ -210,13 +229,14 @@ where
         let Batch { jobs, step, rest, give_up_failures } = batch;
         let call = Call { step, rest, give_up_failures, ..Call::of(Arc::new(jobs), is_probe, self.pace.since()) };
         let start = &self.start;
-        let begun = self.calls.begin(|| start(Arc::clone(&call.jobs), &call.step));
+        let begun = self.calls.begin(|| Either::Left(start(Arc::clone(&call.jobs), &call.step)));
         self.go_on(begun, call);
     }
 
     /// A call that did not simply succeed at once, or is not a new one.
     fn go_on(&mut self, begun: Begun<Answer<W::Output>>, mut call: Call<T>) {
         let now = self.look();
+        self.shared.shortness.end();
         match begun {
             Begun::Ended(answer) => self.end(call, answer, now),
             Begun::Pending(slot) => {
@@ -235,6 +255,7 @@ where
         if looked.ended > 0 {
             let each = looked.took / looked.ended;
             self.meters.handler.record_many(each.as_secs_f64(), looked.ended as usize);
+            self.shared.shortness.ended(looked);
         }
         self.check_poll(looked.took, now);
         now
@@ -259,7 +280,7 @@ where
 
     /// All jobs of a call are handled: their keys' next jobs may run, and their place is free.
     fn done(&mut self, mut jobs: Arc<Jobs<T>>, outputs: Vec<W::Output>, keys: Keys) {
-        let place = own(&mut jobs);
+        let place = Jobs::own(&mut jobs);
         let count = place.tags.len();
         if self.shared.options.max_batch > 1 {
             self.meters.batch_jobs.record(as_f64(count));
@@ -268,8 +289,7 @@ where
             distinct_keys(&place.tags).for_each(|key| self.schedule.release_key(key));
         }
         self.shared.work.done(&mut place.items, &mut place.tags, outputs, &mut self.gathered);
-        place.items.clear();
-        place.tags.clear();
+        place.clear();
         self.ended += count;
         self.handled += count;
         if self.spare.len() <= self.calls.in_flight() {
@@ -282,9 +302,4 @@ where
             self.flush();
         }
     }
-}
-
-/// The jobs of a call that has not begun, or is over.
-fn own<T>(jobs: &mut Arc<Jobs<T>>) -> &mut Jobs<T> {
-    Arc::get_mut(jobs).expect("only a running call's future owns its jobs too")
 }
