@@ -14,9 +14,10 @@ use super::{
     effects::{EffectError, Effects},
     fold::{Done, Fold, GateError},
     incoming::{Incoming, StreamKey},
+    pace::Bounds,
     parked, sink,
 };
-use crate::db::{self, DbErr, Tx};
+use crate::db::{DbErr, Tx};
 
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -25,19 +26,24 @@ pub(super) async fn drain<E: Effects>(gate: &Arc<Inner<E>>, stream_id: &str) -> 
     let mut limit = gate.options.drain_batch.max(1);
     let mut attempts = 0;
     loop {
+        let (bounds, began) = (gate.bounds(), Instant::now());
         let outcome = gate.db.transaction({
             let (gate, stream_id) = (gate.clone(), stream_id.to_owned());
-            move |tx| Box::pin(async move { once(tx, &gate, &stream_id, limit).await })
+            move |tx| Box::pin(async move { once(tx, &gate, &stream_id, limit, bounds).await })
         });
         match outcome.await {
             Ok(drained) => {
                 let goes_on = drained.cleared > 0 && !drained.done.drainable.is_empty();
-                gate.tell(&drained.done);
+                gate.tell(bounds, &drained.done);
                 if !goes_on {
                     return Ok(());
                 }
                 limit = gate.options.drain_batch.max(1);
                 attempts = 0;
+            }
+            Err(error) if error.is_environment() => {
+                gate.failed(bounds, began, &error);
+                return Err(super::handler_error(error));
             }
             // What stands before the culprit is applied first; then it stands alone.
             Err(GateError::Effect { index, .. }) if index > 0 => limit = u32::try_from(index).unwrap_or(1),
@@ -46,14 +52,13 @@ pub(super) async fn drain<E: Effects>(gate: &Arc<Inner<E>>, stream_id: &str) -> 
                 attempts += 1;
                 settle(gate, &culprit, error, attempts).await?;
             }
-            Err(GateError::Database(error)) => return Err(super::database_error(error)),
-            Err(GateError::Full(reason)) => return Err(HandlerError::hold(reason)),
+            Err(error @ (GateError::Database(_) | GateError::Full(_))) => return Err(super::handler_error(error)),
         }
     }
 }
 
-/// Decides about a parked record that failed: wait and try again, or give it up. An error of the environment goes to the pool, which waits;
-/// the delivery that follows finds the record still parked.
+/// Decides about a parked record that failed: wait and try again, or give it up. (An error of the environment goes to the pool, which waits;
+/// the delivery that follows finds the record still parked.)
 async fn settle<E: Effects>(
     gate: &Arc<Inner<E>>,
     culprit: &Incoming,
@@ -61,7 +66,6 @@ async fn settle<E: Effects>(
     attempts: u32,
 ) -> Result<(), HandlerError> {
     let final_cause = match error {
-        EffectError::Database(error) if db::is_environment(&error) => return Err(HandlerError::unavailable(error)),
         EffectError::Reject(cause) => Some(cause),
         other if attempts >= gate.options.max_attempts => Some(other.to_string()),
         EffectError::Retry(_) | EffectError::Database(_) => None,
@@ -80,9 +84,15 @@ struct Drained {
 }
 
 /// One transaction: the first parked records of the stream that can go on, each decided anew under the lock.
-async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32) -> Result<Drained, GateError> {
+async fn once<E: Effects>(
+    tx: &Tx,
+    gate: &Inner<E>,
+    stream_id: &str,
+    limit: u32,
+    bounds: Bounds,
+) -> Result<Drained, GateError> {
     let started = Instant::now();
-    let mut fold = Fold::begin(tx, &gate.options, &gate.effects, &[stream_id].into()).await?;
+    let mut fold = Fold::begin(tx, &gate.options, &gate.effects, bounds, &[stream_id].into()).await?;
     let keys: Vec<StreamKey> = fold.streams.keys().cloned().collect();
     let mut cleared = 0;
     let mut taken = 0;
@@ -97,7 +107,7 @@ async fn once<E: Effects>(tx: &Tx, gate: &Inner<E>, stream_id: &str, limit: u32)
         let (numbers, items): (Vec<i64>, Vec<Incoming>) = first.into_iter().map(read).collect::<Result<_, DbErr>>()?;
         fold.know(&items).await?;
         for (seq, item) in numbers.into_iter().zip(&items) {
-            let is_late = taken > 0 && started.elapsed() >= gate.budget();
+            let is_late = taken > 0 && started.elapsed() >= bounds.budget;
             if is_late || matches!(fold.take(taken, item)?, Decision::Park) {
                 break;
             }

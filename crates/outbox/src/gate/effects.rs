@@ -1,7 +1,7 @@
 //! What a service gives the gate: the effect of an event, inside the gate's transaction. It must not know how the event came or whether it
 //! came before.
 
-use std::{future::Future, sync::Arc};
+use std::{any::Any, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use contracts::{events::ProjectEvent, inbound::Inbound};
@@ -19,7 +19,8 @@ pub trait Effects: Send + Sync + 'static {
     fn apply(&self, tx: &Tx, event: &InboundEvent) -> impl Future<Output = Result<(), EffectError>> + Send;
 
     /// The most events that [`Effects::apply_all`] gets in one call. More than 1 for effects that read and write for many events in the
-    /// statements that one event takes; the time that so many take must stay well below the transaction's.
+    /// statements that one event takes; the time that so many take should stay well below the transaction's: after one that ran out of it
+    /// they get fewer.
     const AT_ONCE: usize = 1;
 
     /// Applies events in their order, all as [`Effects::apply`] would one after another; of one stream or of several. Where it fails the
@@ -92,4 +93,12 @@ pub enum EffectError {
     /// The database's: an error of the environment counts no attempt, any other counts one.
     #[error(transparent)]
     Database(#[from] DbErr),
+}
+
+impl EffectError {
+    /// A panic counts as an attempt.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::Retry(format!("the effect panicked: {}", text.unwrap_or("without a message")))
+    }
 }

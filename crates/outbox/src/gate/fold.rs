@@ -1,17 +1,11 @@
 //! One transaction of the gate: lock the streams, fold the records into them in order, write the result in a few statements. It must not
 //! know the pool, nor open or end the transaction.
 
-use std::{
-    any::Any,
-    collections::BTreeSet,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Instant};
 
 use contracts::{
     control::{Decision as Verdict, OutcomeKind},
     inbound::Inbound,
-    topics::is_retry_topic,
 };
 
 use futures_util::FutureExt as _;
@@ -23,10 +17,11 @@ use super::{
     known::{Known, business_key},
     letters::{self, Burial, Ground},
     options::GateOptions,
+    pace::Bounds,
     parked,
     streams::Streams,
 };
-use crate::db::{DbErr, Tx};
+use crate::db::{self, DbErr, Tx};
 
 /// Why a transaction was rolled back.
 #[derive(Debug)]
@@ -42,6 +37,18 @@ pub(super) enum GateError {
 impl From<DbErr> for GateError {
     fn from(error: DbErr) -> Self {
         Self::Database(error)
+    }
+}
+
+impl GateError {
+    /// Whether it says nothing about the records.
+    pub(super) fn is_environment(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Effect { error: EffectError::Database(error), .. } => {
+                db::is_environment(error)
+            }
+            Self::Effect { .. } | Self::Full(_) => false,
+        }
     }
 }
 
@@ -76,6 +83,7 @@ pub(super) struct Fold<'a, E> {
     tx: &'a Tx,
     options: &'a GateOptions,
     effects: &'a E,
+    bounds: Bounds,
     pub(super) streams: Streams,
     known: Known,
     closings: Vec<Closing>,
@@ -87,22 +95,22 @@ pub(super) struct Fold<'a, E> {
     done: Done,
 }
 
-/// Applies a batch, or as much of it as `budget` allows, one record at least: a transaction that ran out of time would be begun again and
+/// Applies a batch, or as much of it as its bounds allow, one record at least: a transaction that ran out of time would be begun again and
 /// run out of it again.
 pub(super) async fn batch<E: Effects>(
     tx: &Tx,
     options: &GateOptions,
     effects: &E,
     items: &[Incoming],
-    budget: Duration,
+    bounds: Bounds,
 ) -> Result<Done, GateError> {
     let started = Instant::now();
     let stream_ids = items.iter().filter_map(Incoming::inbound).map(|inbound| inbound.stream_id.as_str()).collect();
-    let mut fold = Fold::begin(tx, options, effects, &stream_ids).await?;
+    let mut fold = Fold::begin(tx, options, effects, bounds, &stream_ids).await?;
     fold.know(items).await?;
     let mut early: Vec<&Incoming> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        if index > 0 && started.elapsed() >= budget {
+        if index > 0 && started.elapsed() >= bounds.budget {
             break;
         }
         fold.done.taken += 1;
@@ -112,7 +120,7 @@ pub(super) async fn batch<E: Effects>(
         fold.apply_some(items).await?;
     }
     fold.apply_rest(items).await?;
-    fold.check_room(&early).await?;
+    parked::check_room(tx, options, &fold.streams, &early).await?;
     parked::insert(tx, &early).await?;
     fold.finish().await
 }
@@ -122,6 +130,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         tx: &'a Tx,
         options: &'a GateOptions,
         effects: &'a E,
+        bounds: Bounds,
         stream_ids: &BTreeSet<&str>,
     ) -> Result<Self, DbErr> {
         let streams = Streams::lock(tx, stream_ids).await?;
@@ -129,6 +138,7 @@ impl<'a, E: Effects> Fold<'a, E> {
             tx,
             options,
             effects,
+            bounds,
             streams,
             known: Known::default(),
             closings: Vec::new(),
@@ -237,9 +247,9 @@ impl<'a, E: Effects> Fold<'a, E> {
         Ok(())
     }
 
-    /// Applies what is pending once it is as much as the effects take at once.
+    /// Applies what is pending once it is as much as the effects get at once.
     pub(super) async fn apply_some(&mut self, items: &[Incoming]) -> Result<(), GateError> {
-        if self.pending.len() >= E::AT_ONCE.max(1) { self.apply_rest(items).await } else { Ok(()) }
+        if self.pending.len() >= self.bounds.at_once { self.apply_rest(items).await } else { Ok(()) }
     }
 
     /// Applies what is pending. `items` are the records that were folded in.
@@ -250,7 +260,7 @@ impl<'a, E: Effects> Fold<'a, E> {
         }
         // Also of a parked record, which the pool does not know: a panic must be charged to the record that caused it.
         let applied = AssertUnwindSafe(self.effects.apply_all(self.tx, &events)).catch_unwind().await;
-        applied.unwrap_or_else(|panic| Err(EffectError::Retry(panicked(&*panic)))).map_err(|error| {
+        applied.unwrap_or_else(|panic| Err(EffectError::of_panic(&*panic))).map_err(|error| {
             // Which of several it was is not known: what stands before the middle one is tried without it.
             let index = places[places.len() / 2];
             GateError::Effect { index, culprit: Box::new(items[index].clone()), error }
@@ -300,35 +310,6 @@ impl<'a, E: Effects> Fold<'a, E> {
                 early.push(item);
                 self.done.parked += 1;
             }
-        }
-        Ok(())
-    }
-
-    /// Refuses what would go beyond the bounds. What comes from the retry topic has as much room again: what fills the gap may stand behind it
-    /// there, and would never be read if that partition stood still.
-    async fn check_room(&self, early: &[&Incoming]) -> Result<(), GateError> {
-        if early.is_empty() {
-            return Ok(());
-        }
-        let limit = self.options.max_parked_per_stream;
-        let is_crowded = |item: &&Incoming| {
-            let parked = item.inbound().map_or(0, |inbound| self.streams.parked(&StreamKey::of(inbound)));
-            parked > limit * room(item)
-        };
-        if let Some(inbound) = early.iter().copied().find(|item| is_crowded(item)).and_then(Incoming::inbound) {
-            let stream = inbound.stream_id.as_str();
-            return Err(GateError::Full(format!(
-                "stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`",
-                self.options.group
-            )));
-        }
-        let more: u64 = early.iter().map(|item| parked::size(&item.record) as u64).sum();
-        let bytes = parked::totals(self.tx).await?.bytes;
-        let limit = self.options.max_parked_bytes;
-        if bytes + more > limit * early.iter().map(|item| room(item)).min().unwrap_or(1) {
-            return Err(GateError::Full(format!(
-                "{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them"
-            )));
         }
         Ok(())
     }
@@ -411,14 +392,4 @@ impl<'a, E: Effects> Fold<'a, E> {
         letters::close(self.tx, group, &item.record.topic, OutcomeKind::Discarded, verdict, true).await?;
         Ok(())
     }
-}
-
-/// How many times the bounds of what is parked count for this record.
-fn room(item: &Incoming) -> u64 {
-    if is_retry_topic(&item.record.topic) { 2 } else { 1 }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the effect panicked: {}", text.unwrap_or("without a message"))
 }

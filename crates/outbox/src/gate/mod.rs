@@ -10,6 +10,7 @@ mod incoming;
 mod known;
 mod letters;
 mod options;
+mod pace;
 pub(crate) mod parked;
 mod positions;
 mod report;
@@ -18,7 +19,7 @@ mod streams;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -34,6 +35,7 @@ use crate::db::{self, Database, DbErr};
 use fold::{Done, GateError};
 use identity::Ids;
 use incoming::Incoming;
+use pace::{Bounds, Pace};
 
 /// One group's gate: the pool's handler, its place for dead letters and its place for positions. Clones share it.
 pub struct Gate<E> {
@@ -44,6 +46,7 @@ struct Inner<E> {
     db: Database,
     options: GateOptions,
     effects: E,
+    pace: Pace,
     ids: Mutex<Ids>,
 }
 
@@ -57,7 +60,7 @@ impl<E: Effects> Gate<E> {
     /// A gate over a migrated database.
     #[must_use]
     pub fn new(db: Database, options: GateOptions, effects: E) -> Self {
-        Self { inner: Arc::new(Inner { db, options, effects, ids: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { db, options, effects, pace: Pace::new(E::AT_ONCE), ids: Mutex::default() }) }
     }
 
     /// The key whose records keep their order: give it to the pool.
@@ -77,14 +80,16 @@ impl<E: Effects> Handler for Gate<E> {
         let items: Arc<[Incoming]> = items.into();
         let mut taken = 0;
         while taken < items.len() {
-            let (inner, items) = (self.inner.clone(), items.clone());
+            let (inner, items, bounds) = (self.inner.clone(), items.clone(), self.inner.bounds());
+            let began = Instant::now();
             let outcome = self.inner.db.transaction(move |tx| {
-                Box::pin(async move {
-                    fold::batch(tx, &inner.options, &inner.effects, &items[taken..], inner.budget()).await
-                })
+                Box::pin(async move { fold::batch(tx, &inner.options, &inner.effects, &items[taken..], bounds).await })
             });
-            let done = outcome.await.map_err(handler_error)?;
-            self.inner.tell(&done);
+            let done = outcome.await.map_err(|error| {
+                self.inner.failed(bounds, began, &error);
+                handler_error(error)
+            })?;
+            self.inner.tell(bounds, &done);
             taken += done.taken;
             for stream_id in &done.drainable {
                 drain::drain(&self.inner, stream_id).await?;
@@ -95,13 +100,22 @@ impl<E: Effects> Handler for Gate<E> {
 }
 
 impl<E> Inner<E> {
-    /// How long a transaction takes on further records: far less than it may last.
-    fn budget(&self) -> Duration {
-        self.db.transaction_timeout() / 4
+    /// A transaction takes on further records for far less time than it may last.
+    fn bounds(&self) -> Bounds {
+        Bounds { budget: self.db.transaction_timeout() / 4, at_once: self.pace.at_once() }
+    }
+
+    /// Learns from a transaction that failed: what took long may have been too much at once.
+    fn failed(&self, bounds: Bounds, began: Instant, error: &GateError) {
+        if error.is_environment() && began.elapsed() >= bounds.budget && bounds.at_once > 1 {
+            let at_once = self.pace.ran_out(bounds.at_once);
+            tracing::info!(group = self.options.group, at_once, "a transaction ran out of time: fewer events at once");
+        }
     }
 
     /// Counts and logs what a committed transaction did.
-    fn tell(&self, done: &Done) {
+    fn tell(&self, bounds: Bounds, done: &Done) {
+        self.pace.kept(bounds.at_once, done.applied);
         let group = &self.options.group;
         let count = |what: &'static str, number: u64| {
             if number > 0 {

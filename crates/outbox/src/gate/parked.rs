@@ -1,8 +1,14 @@
 //! Records that came early, kept with their stream until the numbers before them are done. It must not decide when that is.
 
+use contracts::topics::is_retry_topic;
 use kafka_worker_pool::{Headers, Record};
 
-use super::incoming::{Incoming, Number, StreamKey, What};
+use super::{
+    fold::GateError,
+    incoming::{Incoming, Number, StreamKey, What},
+    options::GateOptions,
+    streams::Streams,
+};
 use crate::{
     db::{self, DbErr, QueryResult, Tx, Value},
     event::{HeaderList, headers_from_json, headers_to_json},
@@ -17,6 +23,45 @@ pub(crate) struct Totals {
 
 pub(super) fn size(record: &Record) -> usize {
     record.size_bytes()
+}
+
+/// Refuses what would go beyond the bounds. What comes from the retry topic has as much room again: what fills the gap may stand behind it
+/// there, and would never be read if that partition stood still.
+pub(super) async fn check_room(
+    tx: &Tx,
+    options: &GateOptions,
+    streams: &Streams,
+    early: &[&Incoming],
+) -> Result<(), GateError> {
+    if early.is_empty() {
+        return Ok(());
+    }
+    let limit = options.max_parked_per_stream;
+    let is_crowded = |item: &&Incoming| {
+        let parked = item.inbound().map_or(0, |inbound| streams.parked(&StreamKey::of(inbound)));
+        parked > limit * room(item)
+    };
+    if let Some(inbound) = early.iter().copied().find(|item| is_crowded(item)).and_then(Incoming::inbound) {
+        let stream = inbound.stream_id.as_str();
+        return Err(GateError::Full(format!(
+            "stream {stream} has {limit} records parked behind a gap, the most allowed; fill it with `ctms outbox republish --project {stream} --group {}`",
+            options.group
+        )));
+    }
+    let more: u64 = early.iter().map(|item| size(&item.record) as u64).sum();
+    let bytes = totals(tx).await?.bytes;
+    let limit = options.max_parked_bytes;
+    if bytes + more > limit * early.iter().map(|item| room(item)).min().unwrap_or(1) {
+        return Err(GateError::Full(format!(
+            "{bytes} bytes of records are parked behind gaps, the limit is {limit}; `ctms doctor` names the gaps and how to fill them"
+        )));
+    }
+    Ok(())
+}
+
+/// How many times the bounds of what is parked count for this record.
+fn room(item: &Incoming) -> u64 {
+    if is_retry_topic(&item.record.topic) { 2 } else { 1 }
 }
 
 /// Keeps records; a decision (replay, skip marker) takes the place of what is parked under its number.

@@ -294,7 +294,7 @@ pub(crate) fn verdict(letter_id: &str) -> Decision {
 }
 
 /// What the pool does with one record: an attempt, then a dead letter when it is rejected.
-pub(crate) async fn deliver(gate: &Gate<Recorder>, record: &Record) -> Result<(), HandlerError> {
+pub(crate) async fn deliver<E: Effects>(gate: &Gate<E>, record: &Record) -> Result<(), HandlerError> {
     match gate.handle(std::slice::from_ref(record)).await {
         Err(HandlerError::Reject { cause }) => {
             let cause = cause.to_string();
@@ -305,7 +305,7 @@ pub(crate) async fn deliver(gate: &Gate<Recorder>, record: &Record) -> Result<()
     }
 }
 
-pub(crate) async fn deliver_all(gate: &Gate<Recorder>, records: &[Record]) {
+pub(crate) async fn deliver_all<E: Effects>(gate: &Gate<E>, records: &[Record]) {
     for record in records {
         deliver(gate, record).await.unwrap();
     }
