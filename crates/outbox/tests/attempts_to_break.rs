@@ -27,6 +27,7 @@ on_both! {
     a_foreign_start_that_had_its_effect_leaves_no_letter
     a_discard_without_a_number_leaves_a_letter_that_blocks_one
     what_an_embedded_broker_forgot_is_sent_to_the_one_that_takes_its_place
+    a_database_of_the_version_before_learns_to_keep_facts
 }
 
 fn letter_id(stream: &str, seq: i64) -> String {
@@ -150,6 +151,20 @@ async fn what_an_embedded_broker_forgot_is_sent_to_the_one_that_takes_its_place(
     db::exec(db.writer(), "UPDATE outbox SET published_at = $1", [db::now().into()]).await.unwrap();
     assert_eq!(ops::leave_embedded(&db, all()).await.unwrap().map(|restart| restart.events), Some(1));
     assert_eq!(ops::leave_embedded(&db, all()).await.unwrap(), None, "once");
+}
+
+/// The tables of events came first, and hold what was accepted then.
+async fn a_database_of_the_version_before_learns_to_keep_facts(db: Database) {
+    append_all(&db, vec![event("P", 1).new_event()]).await;
+    db::exec(db.writer(), "DROP TABLE outbox_fact", []).await.unwrap();
+    let facts = "m20260102_outbox_0002_facts";
+    db::exec(db.writer(), "DELETE FROM seaql_migrations WHERE version = $1", [facts.into()]).await.unwrap();
+    assert_eq!(outbox::pending_migrations(&db, own_migrations()).await.unwrap(), [facts]);
+    outbox::migrate(&db, own_migrations()).await.unwrap();
+    assert_eq!(ops::begun_epoch(db.reader()).await.unwrap(), 0);
+    ops::embedded_restart(&db, std::slice::from_ref(&db)).await.unwrap();
+    assert!(ops::leave_embedded(&db, std::slice::from_ref(&db)).await.unwrap().is_some());
+    assert_eq!(ops::unpublished(&db).await.unwrap().pending, 1);
 }
 
 /// A server that is there and says nothing: every wait for it ends.

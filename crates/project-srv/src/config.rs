@@ -36,7 +36,8 @@ pub struct ProjectArgs {
     #[arg(long, env = "CTMS_REQUEST_RETENTION", value_name = "DURATION", default_value = "720h", value_parser = parse_duration)]
     pub request_retention: Duration,
     /// Forget the events of projects that ended longer ago than this, at least 24h. They can then no longer refill a topic
-    /// (`ctms outbox republish`), also not for a service that is added later. Without it every event is kept.
+    /// (`ctms outbox republish`), also not for a service that is added later. Without it every event is kept, and so it is where `ctms dev` ran
+    /// its embedded broker last.
     #[arg(long, env = "CTMS_OUTBOX_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
     pub outbox_retention: Option<Duration>,
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use crate::db::{self, Database, DbErr, Tx, Value};
+use crate::{
+    db::{self, Database, DbErr, Tx, Value},
+    facts,
+};
 
 /// Streams forgotten in one transaction.
 const STREAMS_AT_ONCE: i64 = 100;
@@ -12,8 +15,9 @@ const STREAMS_AT_ONCE: i64 = 100;
 const COPIES_AT_ONCE: i64 = 1_000;
 
 /// Forgets all events of the streams that ended before `ended_before`, and copies that were made to refill a topic before then. `table` holds
-/// the streams' `id` and `ended_at`. A stream with an event that still waits to be published is kept whole. Returns how many rows; it goes on
-/// in short transactions until nothing is left to forget.
+/// the streams' `id` and `ended_at`. A stream with an event that still waits to be published is kept whole, and so is every stream while the
+/// broker is one that forgets: no other place has what a consumer lacks. Returns how many rows; it goes on in short transactions until nothing
+/// is left to forget.
 ///
 /// # Errors
 /// The database's. What was forgotten before it stays forgotten.
@@ -30,6 +34,9 @@ pub async fn prune_ended(db: &Database, table: &'static str, ended_before: Offse
 }
 
 async fn streams(tx: &Tx, table: &str, ended_before: OffsetDateTime) -> Result<u64, DbErr> {
+    if facts::get(tx, facts::BROKER_FORGETS).await?.is_some() {
+        return Ok(0);
+    }
     let sql = format!(
         "SELECT s.id AS stream FROM {table} s WHERE s.ended_at < $1
            AND EXISTS (SELECT 1 FROM outbox o WHERE o.stream_id = s.id)

@@ -24,8 +24,9 @@ fn place() -> Option<(String, String)> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
     let space = fs::read_link("/proc/self/ns/pid").ok()?;
     let space = space.to_str()?.chars().filter(char::is_ascii_digit).collect();
-    let sees_itself = Path::new("/proc/self/stat").exists();
-    (sees_itself && !boot.is_empty()).then_some((boot, space))
+    // Mounted with hidepid, the processes of others cannot be seen, and none of them is gone for that.
+    let sees_others = Path::new("/proc/1").exists();
+    (sees_others && !boot.is_empty()).then_some((boot, space))
 }
 
 #[cfg(test)]
