@@ -116,6 +116,17 @@ impl<H> Builder<H> {
 }
 
 impl<H: Handler> Builder<Arc<H>> {
+    /// For tests: the same pool over topics in memory, on the current tokio runtime. Brokers, topics and the group's protocol mean nothing
+    /// there; dead letters are kept in memory, and go to the sink too if one is given.
+    #[cfg(feature = "testing")]
+    pub fn start_in_memory(self) -> Result<crate::testing::TestPool<H>, StartError> {
+        self.options.check()?;
+        let runtime = runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let Self { group, options, handler, key_of, sink, store, .. } = self;
+        let parts = crate::testing::TestParts { group, options, handler, sink, store, key_of };
+        Ok(crate::testing::TestPool::new(parts, &runtime))
+    }
+
     /// Starts the pool on the current tokio runtime and returns at once; [`Handle::ready`] waits for the first assignment. Brokers that
     /// do not answer are no error: the pool waits for them.
     pub fn start(self) -> Result<Handle, StartError> {

@@ -7,9 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use worker_pool::{Backoff, mix};
@@ -18,6 +15,7 @@ use crate::handler::BoxError;
 use crate::partitions::{Partition, Partitions, Tenure};
 use crate::positions::PositionStore;
 use crate::record::TopicPartition;
+use crate::source::Source;
 
 /// How long one save may take before it counts as failed.
 pub(crate) const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -168,42 +166,35 @@ impl Commits {
         None
     }
 
-    /// Gives librdkafka what may be committed and has moved.
-    pub(crate) fn store<C: ConsumerContext>(&self, consumer: &BaseConsumer<C>, partitions: &mut Partitions) {
-        let mut list = TopicPartitionList::new();
+    /// Gives the client what may be committed and has moved.
+    pub(crate) fn store(&self, source: &impl Source, partitions: &mut Partitions) {
         let mut moved = Vec::new();
+        let mut positions = Vec::new();
         for (slot, partition) in partitions.live() {
             let Some(position) = self.storable(partition) else {
                 continue;
             };
-            if partition.stored == Some(position) {
-                continue;
-            }
-            let name = &partition.name;
-            if list.add_partition_offset(&name.topic, name.partition, Offset::Offset(position)).is_ok() {
-                moved.push((slot, position));
+            if partition.stored != Some(position) {
+                moved.push(slot);
+                positions.push((partition.name.clone(), position));
             }
         }
         if moved.is_empty() {
             return;
         }
-        // Each element carries its own error; the overall result is that of the last.
-        let overall = consumer.store_offsets(&list);
-        let elements = list.elements();
-        for ((slot, position), element) in moved.into_iter().zip(&elements) {
-            match element.error() {
+        let answers = source.store(&positions);
+        for ((slot, (name, position)), answer) in moved.into_iter().zip(positions).zip(answers) {
+            match answer {
                 Ok(()) => {
                     partitions.get_mut(slot).stored = Some(position);
                     self.stored_ok.increment(1);
                 }
                 Err(error) => {
                     self.stored_failed.increment(1);
-                    // A partition that is just being taken away; its new owner starts from what was committed.
-                    let benign = error.rdkafka_error_code() == Some(RDKafkaErrorCode::State);
-                    if benign {
-                        tracing::debug!(partition = %partitions.get(slot).name, %error, "position not stored");
+                    if error.is_benign {
+                        tracing::debug!(partition = %name, %error, "position not stored");
                     } else {
-                        tracing::warn!(partition = %partitions.get(slot).name, %error, ?overall, "position not stored");
+                        tracing::warn!(partition = %name, %error, "position not stored");
                     }
                 }
             }

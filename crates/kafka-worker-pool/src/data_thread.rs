@@ -24,6 +24,7 @@ use crate::options::Options;
 use crate::partitions::{Partitions, Tenure};
 use crate::record::Record;
 use crate::shared::{Command, Shared};
+use crate::source::Source;
 use crate::work::{KafkaWork, News};
 
 /// Most records taken from the fetch queue at once.
@@ -40,10 +41,11 @@ const WAIT_DRAINING: Duration = Duration::from_millis(1);
 const WAIT_BUSY: Duration = Duration::from_millis(5);
 const WAIT_IDLE: Duration = Duration::from_millis(100);
 
-pub(crate) struct DataThread<H: Handler> {
+/// The books and what they work with. `Q` is the client's queue in a pool, memory in the test driver.
+pub(crate) struct DataThread<H: Handler, Q = SharedQueue<Context>> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: Arc<Options>,
-    pub(crate) queue: SharedQueue<Context>,
+    pub(crate) queue: Q,
     pub(crate) pool: Pool<Record, KafkaWork<H>>,
     /// Calls short handlers; `None` where the pool cannot.
     pub(crate) direct: Option<Direct<Record, ()>>,
@@ -114,22 +116,69 @@ impl<H: Handler> DataThread<H> {
             if self.obey() {
                 break;
             }
-            while let Ok(news) = self.news.try_recv() {
-                self.take(news);
-            }
-            self.resume_stopped();
-            self.settle_drains();
-            self.pass_positions_on();
-            self.show();
+            self.turn();
             self.fetch();
         }
-        let undone = self.state.partitions.taken().0 as u64;
-        self.shared.counters.undone.fetch_add(undone, Ordering::Relaxed);
+        self.count_undone();
         self.pool
     }
 
+    /// Takes what there is room for, or waits. Not draining the fetch queue is all there is to back-pressure: librdkafka fills its queue
+    /// to its bound and stops fetching.
+    fn fetch(&mut self) {
+        let waits_for_lanes = self.waits_for_lanes();
+        let quantum = if waits_for_lanes { 0 } else { self.quantum() };
+        if quantum == 0 {
+            let is_hurried = waits_for_lanes || !self.state.drains.is_empty();
+            let wait = if is_hurried { WAIT_DRAINING } else { WAIT_BUSY };
+            match self.news.recv_timeout(wait) {
+                Ok(news) => self.take(news),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            return;
+        }
+        let mut natives = std::mem::take(&mut self.state.natives);
+        if self.queue.consume_batch(quantum, &mut natives) == 0 {
+            let wait = match () {
+                () if !self.state.drains.is_empty() => WAIT_DRAINING,
+                () if self.state.partitions.in_flight() > 0 => WAIT_BUSY,
+                () => WAIT_IDLE,
+            };
+            natives.extend(self.queue.consume_one(wait));
+        }
+        if !natives.is_empty() {
+            self.state.largest_bytes = 1;
+            let now = Instant::now();
+            for native in natives.drain(..) {
+                self.receive(&native);
+            }
+            self.enter_arrived(now);
+            self.meters.records.increment(std::mem::take(&mut self.state.taken));
+        }
+        self.state.natives = natives;
+    }
+}
+
+impl<H: Handler, Q: Source> DataThread<H, Q> {
+    /// One round of everything but taking records.
+    pub(crate) fn turn(&mut self) {
+        while let Ok(news) = self.news.try_recv() {
+            self.take(news);
+        }
+        self.resume_stopped();
+        self.settle_drains();
+        self.pass_positions_on();
+        self.show();
+    }
+
+    /// What is in hand at the end stays undone.
+    pub(crate) fn count_undone(&self) {
+        let undone = self.state.partitions.taken().0 as u64;
+        self.shared.counters.undone.fetch_add(undone, Ordering::Relaxed);
+    }
+
     /// Carries out what the event thread and the handles asked. True to quit.
-    fn obey(&mut self) -> bool {
+    pub(crate) fn obey(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
                 Err(TryRecvError::Empty) => return false,
@@ -226,7 +275,7 @@ impl<H: Handler> DataThread<H> {
                     true
                 }
                 Waits::NoMore => {
-                    self.commits.store(self.queue.consumer(), &mut self.state.partitions);
+                    self.commits.store(&self.queue, &mut self.state.partitions);
                     if drain.is_revoke {
                         self.end(&drain.slots);
                     }
@@ -242,7 +291,7 @@ impl<H: Handler> DataThread<H> {
         self.save(false);
         if self.state.last_store.elapsed() >= STORE_INTERVAL {
             self.state.last_store = Instant::now();
-            self.commits.store(self.queue.consumer(), &mut self.state.partitions);
+            self.commits.store(&self.queue, &mut self.state.partitions);
         }
     }
 
@@ -290,42 +339,7 @@ impl<H: Handler> DataThread<H> {
         board.concurrency_limit = self.pool.concurrency_limit();
     }
 
-    /// Takes what there is room for, or waits. Not draining the fetch queue is all there is to back-pressure: librdkafka fills its queue
-    /// to its bound and stops fetching.
-    fn fetch(&mut self) {
-        let waits_for_lanes = self.waits_for_lanes();
-        let quantum = if waits_for_lanes { 0 } else { self.quantum() };
-        if quantum == 0 {
-            let is_hurried = waits_for_lanes || !self.state.drains.is_empty();
-            let wait = if is_hurried { WAIT_DRAINING } else { WAIT_BUSY };
-            match self.news.recv_timeout(wait) {
-                Ok(news) => self.take(news),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-            return;
-        }
-        let mut natives = std::mem::take(&mut self.state.natives);
-        if self.queue.consume_batch(quantum, &mut natives) == 0 {
-            let wait = match () {
-                () if !self.state.drains.is_empty() => WAIT_DRAINING,
-                () if self.state.partitions.in_flight() > 0 => WAIT_BUSY,
-                () => WAIT_IDLE,
-            };
-            natives.extend(self.queue.consume_one(wait));
-        }
-        if !natives.is_empty() {
-            self.state.largest_bytes = 1;
-            let now = Instant::now();
-            for native in natives.drain(..) {
-                self.receive(&native);
-            }
-            self.enter_arrived(now);
-            self.meters.records.increment(std::mem::take(&mut self.state.taken));
-        }
-        self.state.natives = natives;
-    }
-
-    fn quantum(&self) -> usize {
+    pub(crate) fn quantum(&self) -> usize {
         if self.state.stopping.is_some() || self.shared.is_paused.load(Ordering::Acquire) {
             return 0;
         }

@@ -11,11 +11,12 @@ use crate::data_thread::DataThread;
 use crate::errors::PoolError;
 use crate::handler::Handler;
 use crate::record::Record;
+use crate::source::Source;
 
 /// How long the thread waits for lanes that end nothing.
 const LANES_TIMEOUT: Duration = Duration::from_millis(20);
 
-impl<H: Handler> DataThread<H> {
+impl<H: Handler, Q: Source> DataThread<H, Q> {
     /// True if the handler is short, so that this drain may call it here.
     pub(crate) fn begin_direct(&mut self) -> bool {
         let Some(direct) = &mut self.direct else {

@@ -8,8 +8,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_ext::NativeMessage;
 use tokio::time::Instant;
@@ -22,6 +20,7 @@ use crate::options::Order;
 use crate::partitions::Tenure;
 use crate::record::{Record, TopicPartition};
 use crate::shared::{Begin, HeldSince, Restart};
+use crate::source::Source;
 
 /// Jobs per message to a lane.
 const JOBS_PER_MESSAGE: usize = 128;
@@ -104,11 +103,47 @@ impl<H: Handler> DataThread<H> {
             (None, 0)
         };
         let record = self.state.blocks[lane].copy(native, slot, &self.state.partitions.get(slot).name);
-        self.state.largest_bytes = self.state.largest_bytes.max(record.size_bytes());
-        self.state.taken += 1;
         if std::mem::take(&mut self.state.has_fetch_error) {
             self.shared.clear_error(FETCH);
         }
+        self.arrive(slot, record, key);
+    }
+
+    fn receive_error(&mut self, native: &NativeMessage) {
+        let Some(error) = native.error() else {
+            return;
+        };
+        let name = TopicPartition::new(error.topic.as_str(), error.partition);
+        let slot = self.state.partitions.slot_of(&name);
+        if error.code != RDKafkaErrorCode::AutoOffsetReset {
+            self.shared.set_error(FETCH, &error.to_string());
+            self.state.has_fetch_error = true;
+            tracing::warn!(partition = %name, %error, "the client could not fetch");
+            return;
+        }
+        let Some(slot) = slot.filter(|&slot| self.state.partitions.get(slot).tenure == Tenure::Owned) else {
+            return;
+        };
+        self.meters.resets.increment(1);
+        tracing::warn!(partition = %name, reason = error.reason, begin = ?self.state.partitions.get(slot).begin,
+            "the broker does not have the position of this partition (a topic made anew, records past their retention, or no position yet); starting it anew");
+        // A position somebody chose and the broker does not have is no better than one that was kept.
+        let had = match self.state.partitions.get(slot).begin {
+            Begin::Chosen(_) => Begin::Fresh,
+            begin => begin,
+        };
+        self.pool.forget(slot, self.state.partitions.get(slot).generation);
+        self.state.partitions.end(slot);
+        self.state.partitions.assign(&name, had);
+        self.shared.restarts.add(Restart { partition: name, had });
+    }
+}
+
+impl<H: Handler, Q: Source> DataThread<H, Q> {
+    /// Notes a record of a partition that is ours. `key`: where its own key tells what orders it.
+    pub(crate) fn arrive(&mut self, slot: u32, record: Record, key: Option<u64>) {
+        self.state.largest_bytes = self.state.largest_bytes.max(record.size_bytes());
+        self.state.taken += 1;
         let key = key.unwrap_or_else(|| self.keys.hash(slot, &record));
         self.state.arrived.push(Arrived { slot, key, record });
     }
@@ -185,7 +220,7 @@ impl<H: Handler> DataThread<H> {
         let name = self.state.partitions.get(slot).name.clone();
         tracing::info!(partition = %name, "the partition stands still until a record is released, a key's backlog has shrunk, or it is resumed");
         self.meters.stops.increment(1);
-        if let Err(error) = self.queue.consumer().pause(&list_of(&name)) {
+        if let Err(error) = self.queue.pause(&name) {
             // Then its records keep coming and are set aside; the bound on the whole pool holds.
             tracing::warn!(partition = %name, %error, "the client did not pause the partition");
         }
@@ -268,7 +303,7 @@ impl<H: Handler> DataThread<H> {
         }
         self.flush();
         let name = self.state.partitions.get(slot).name.clone();
-        match self.queue.consumer().resume(&list_of(&name)) {
+        match self.queue.resume(&name) {
             Ok(()) => {
                 self.state.partitions.go_on(slot);
                 tracing::info!(partition = %name, "the partition goes on");
@@ -279,41 +314,6 @@ impl<H: Handler> DataThread<H> {
             }
         }
     }
-
-    fn receive_error(&mut self, native: &NativeMessage) {
-        let Some(error) = native.error() else {
-            return;
-        };
-        let name = TopicPartition::new(error.topic.as_str(), error.partition);
-        let slot = self.state.partitions.slot_of(&name);
-        if error.code != RDKafkaErrorCode::AutoOffsetReset {
-            self.shared.set_error(FETCH, &error.to_string());
-            self.state.has_fetch_error = true;
-            tracing::warn!(partition = %name, %error, "the client could not fetch");
-            return;
-        }
-        let Some(slot) = slot.filter(|&slot| self.state.partitions.get(slot).tenure == Tenure::Owned) else {
-            return;
-        };
-        self.meters.resets.increment(1);
-        tracing::warn!(partition = %name, reason = error.reason, begin = ?self.state.partitions.get(slot).begin,
-            "the broker does not have the position of this partition (a topic made anew, records past their retention, or no position yet); starting it anew");
-        // A position somebody chose and the broker does not have is no better than one that was kept.
-        let had = match self.state.partitions.get(slot).begin {
-            Begin::Chosen(_) => Begin::Fresh,
-            begin => begin,
-        };
-        self.pool.forget(slot, self.state.partitions.get(slot).generation);
-        self.state.partitions.end(slot);
-        self.state.partitions.assign(&name, had);
-        self.shared.restarts.add(Restart { partition: name, had });
-    }
-}
-
-fn list_of(name: &TopicPartition) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    list.add_partition(&name.topic, name.partition);
-    list
 }
 
 #[cfg(test)]

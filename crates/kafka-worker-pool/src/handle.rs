@@ -66,17 +66,7 @@ impl Handle {
             // It has told its ending as its last act.
             thread.join().ok();
         }
-        let counters = &self.shared().counters;
-        let mut report = RunReport {
-            handled: counters.handled.load(Ordering::Relaxed),
-            dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
-            retried: counters.retried.load(Ordering::Relaxed),
-            undone: counters.undone.load(Ordering::Relaxed),
-            assignments: counters.assignments.load(Ordering::Relaxed),
-            ran_for: self.shared().started.elapsed(),
-            stop_took: asked.elapsed(),
-            ended: Ended::Stopped,
-        };
+        let mut report = self.shared().report(asked);
         let wordless = || Ending::Failed(PoolError::Invariant("the pool's thread ended without a word".to_owned()));
         match ended.unwrap_or_else(wordless) {
             Ending::Failed(error) => {
@@ -144,6 +134,11 @@ impl Drop for Handle {
 }
 
 impl Monitor {
+    #[cfg(feature = "testing")]
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// The pool now. Renewed every 50 ms.
     pub fn status(&self) -> Status {
         let counters = &self.shared.counters;

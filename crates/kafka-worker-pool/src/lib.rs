@@ -55,8 +55,11 @@ mod record;
 mod report;
 mod run;
 mod shared;
+mod source;
 mod start;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 mod typed;
 mod work;

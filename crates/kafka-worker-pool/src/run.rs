@@ -163,7 +163,7 @@ fn let_go(consumer: Arc<BaseConsumer<Context>>) {
     }
 }
 
-fn pool_options(group: &str, options: &Options) -> PoolOptions {
+pub(crate) fn pool_options(group: &str, options: &Options) -> PoolOptions {
     let mut pool = PoolOptions::new(options.label(group));
     pool.lanes = options.lanes;
     pool.workers = options.workers;

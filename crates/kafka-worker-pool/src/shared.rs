@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::errors::PoolError;
 use crate::record::TopicPartition;
-use crate::report::{CircuitState, Phase};
+use crate::report::{CircuitState, Ended, Phase, RunReport};
 
 /// How a pool ended.
 #[derive(Debug, Clone)]
@@ -163,6 +163,21 @@ impl Shared {
             ending: watch::Sender::new(None),
             failure: OnceLock::new(),
             commit_failure: OnceLock::new(),
+        }
+    }
+
+    /// What was done so far, as a stop that was asked for then reports it.
+    pub(crate) fn report(&self, stop_asked: Instant) -> RunReport {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RunReport {
+            handled: count(&self.counters.handled),
+            dead_lettered: count(&self.counters.dead_lettered),
+            retried: count(&self.counters.retried),
+            undone: count(&self.counters.undone),
+            assignments: count(&self.counters.assignments),
+            ran_for: self.started.elapsed(),
+            stop_took: stop_asked.elapsed(),
+            ended: Ended::Stopped,
         }
     }
 

@@ -1,0 +1,71 @@
+//! What the books ask of a Kafka client. librdkafka's queue answers in a pool, memory in the test driver: everything else of the books is the same
+//! code in both.
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+use rdkafka_ext::SharedQueue;
+
+use crate::context::Context;
+use crate::record::TopicPartition;
+
+/// A client with assigned partitions.
+pub(crate) trait Source {
+    /// Fetches no more of a partition; what was handed out is handed out.
+    fn pause(&self, name: &TopicPartition) -> Result<(), String>;
+    /// Fetches it again, from behind what was handed out.
+    fn resume(&self, name: &TopicPartition) -> Result<(), String>;
+    /// Takes positions to commit; an answer for each.
+    fn store(&self, positions: &[(TopicPartition, i64)]) -> Vec<Result<(), Refused>>;
+}
+
+/// A position that was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Refused {
+    /// Its partition is just being taken away; the new owner starts from what was committed.
+    pub(crate) is_benign: bool,
+    words: String,
+}
+
+impl From<KafkaError> for Refused {
+    fn from(error: KafkaError) -> Self {
+        Self { is_benign: error.rdkafka_error_code() == Some(RDKafkaErrorCode::State), words: error.to_string() }
+    }
+}
+
+impl Source for SharedQueue<Context> {
+    fn pause(&self, name: &TopicPartition) -> Result<(), String> {
+        self.consumer().pause(&list_of(name)).map_err(|error| error.to_string())
+    }
+
+    fn resume(&self, name: &TopicPartition) -> Result<(), String> {
+        self.consumer().resume(&list_of(name)).map_err(|error| error.to_string())
+    }
+
+    fn store(&self, positions: &[(TopicPartition, i64)]) -> Vec<Result<(), Refused>> {
+        let mut list = TopicPartitionList::new();
+        let add = |list: &mut TopicPartitionList, name: &TopicPartition, position: i64| {
+            list.add_partition_offset(&name.topic, name.partition, Offset::Offset(position))
+        };
+        let added: Vec<_> = positions.iter().map(|(name, position)| add(&mut list, name, *position)).collect();
+        // Each element carries its own error; the overall result is that of the last.
+        let overall = self.consumer().store_offsets(&list);
+        tracing::trace!(?overall, "positions stored");
+        let elements = list.elements();
+        let mut stored = elements.iter();
+        let answer = |added: Result<(), KafkaError>| {
+            added?;
+            // As many elements as were added.
+            Ok(stored.next().map_or(Ok(()), TopicPartitionListElem::error)?)
+        };
+        added.into_iter().map(answer).collect()
+    }
+}
+
+fn list_of(name: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&name.topic, name.partition);
+    list
+}
