@@ -5,6 +5,7 @@ mod laws;
 mod pages;
 mod pushes;
 mod responses;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
