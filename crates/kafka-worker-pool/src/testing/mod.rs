@@ -22,6 +22,7 @@
 //! pool.send(&orders, "ann", "2");
 //! pool.assign([orders.clone()]).await;
 //! pool.until("ann is served", |pool| pool.handled() == 2).await;
+//! pool.advance(Duration::from_millis(50)).await; // positions are passed on every 20 ms
 //! assert_eq!(pool.committed(&orders), Some(1), "ben's record is not done");
 //!
 //! pool.until("ben's is given up", |pool| pool.dead_letters().len() == 1).await;
@@ -213,8 +214,9 @@ impl<H: Handler> TestPool<H> {
     pub async fn advance(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            self.tick().await;
+            self.tick((end - Instant::now()).min(LOOK)).await;
         }
+        self.round();
     }
 
     /// Lets time pass until this is true.
@@ -225,7 +227,7 @@ impl<H: Handler> TestPool<H> {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "did not come true: {what}; {:?}", self.monitor().status());
-            self.tick().await;
+            self.tick(LOOK).await;
         }
     }
 
@@ -279,12 +281,19 @@ impl<H: Handler> TestPool<H> {
 
     async fn wait_for(&mut self, acked: &Receiver<()>) {
         while acked.try_recv().is_err() {
-            self.tick().await;
+            self.tick(LOOK).await;
         }
     }
 
-    /// One round of the books, then it is everybody else's turn.
-    async fn tick(&mut self) {
+    /// One round of the books, then it is everybody else's turn, for so long at most.
+    async fn tick(&mut self, at_most: Duration) {
+        self.round();
+        if timeout(at_most, self.diary.changed.notified()).await.is_ok() {
+            sleep(TICK).await;
+        }
+    }
+
+    fn round(&mut self) {
         self.books.obey();
         self.books.turn();
         let room = self.books.quantum();
@@ -301,9 +310,6 @@ impl<H: Handler> TestPool<H> {
         self.books.enter_arrived(Instant::now());
         if let Some(error) = self.books.shared.failure() {
             panic!("the pool ended by itself: {error}");
-        }
-        if timeout(LOOK, self.diary.changed.notified()).await.is_ok() {
-            sleep(TICK).await;
         }
     }
 }
