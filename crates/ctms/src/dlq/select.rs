@@ -29,8 +29,8 @@ pub(super) struct Selection {
     /// The most letters at once, the oldest first.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
-    /// Only show what would be sent.
-    #[arg(long)]
+    /// Only show what would be sent. (For one letter `ctms dlq show` does.)
+    #[arg(long, conflicts_with = "letter")]
     pub(super) dry_run: bool,
     /// Confirms a decision about every letter that matches.
     #[arg(long)]
@@ -75,6 +75,8 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::super::letters::tests::letters_of;
     use super::*;
 
@@ -90,6 +92,21 @@ mod tests {
         let mut ids: Vec<_> = chosen.letters.iter().map(|letter| letter.letter.letter_id.clone()).collect();
         ids.extend((chosen.left > 0).then(|| format!("and {} more", chosen.left)));
         ids
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    #[test]
+    fn a_dry_run_is_never_taken_for_a_decision() {
+        let line = |args: &[&str]| Line::try_parse_from([&["dlq"], args].concat()).map(|line| line.selection.dry_run);
+        assert!(line(&["--all", "--dry-run"]).unwrap());
+        assert!(!line(&["a1"]).unwrap());
+        let refused = line(&["a1", "--dry-run"]).unwrap_err();
+        assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict, "one letter is sent without being shown");
     }
 
     #[test]
