@@ -203,15 +203,7 @@ fn jobs() -> impl Strategy<Value = Vec<Item>> {
         1 => Just(Some(Fault::Reject)),
     ];
     let one = (0_u64..8, 0_u64..2, fault, 1_u32..4);
-    prop::collection::vec(one, 1..40).prop_map(|drawn| {
-        (0..)
-            .zip(drawn)
-            .map(|(number, (key, work_ms, fault, times))| {
-                let item = job(number, key).work_ms(work_ms);
-                fault.map_or(item.clone(), |fault| item.fault(fault, times))
-            })
-            .collect()
-    })
+    prop::collection::vec(one, 1..40).prop_map(rig::items)
 }
 
 proptest! {

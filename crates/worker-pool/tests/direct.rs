@@ -86,15 +86,7 @@ fn jobs() -> impl Strategy<Value = Vec<Item>> {
     ];
     let work_ms = prop_oneof![20 => Just(0_u64), 1 => 1..4_u64];
     let one = (0_u64..8, work_ms, fault, 1_u32..5);
-    prop::collection::vec(one, 1..60).prop_map(|drawn| {
-        (0..)
-            .zip(drawn)
-            .map(|(number, (key, work_ms, fault, times))| {
-                let item = job(number, key).work_ms(work_ms);
-                fault.map_or(item.clone(), |fault| item.fault(fault, times))
-            })
-            .collect()
-    })
+    prop::collection::vec(one, 1..60).prop_map(rig::items)
 }
 
 proptest! {

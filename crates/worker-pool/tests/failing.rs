@@ -149,15 +149,7 @@ async fn what_is_forgotten_while_it_is_open_is_not_tried_again() {
 fn jobs() -> impl Strategy<Value = Vec<Item>> {
     let fault = prop_oneof![4 => Just(None), 2 => Just(Some(Fault::Retry)), 1 => Just(Some(Fault::Panic)), 1 => Just(Some(Fault::Reject))];
     let one = (0_u64..12, 0_u64..4, fault, 1_u32..4);
-    prop::collection::vec(one, 1..100).prop_map(|drawn| {
-        (0..)
-            .zip(drawn)
-            .map(|(number, (key, work_ms, fault, times))| {
-                let item = job(number, key).work_ms(work_ms);
-                fault.map_or(item.clone(), |fault| item.fault(fault, times))
-            })
-            .collect()
-    })
+    prop::collection::vec(one, 1..100).prop_map(rig::items)
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rig::{Fault, Item, job, options, start, within};
+use rig::{Fault, Item, options, start, within};
 use worker_pool::{AdaptiveConcurrency, GiveUpReason};
 
 const MAX_ATTEMPTS: u32 = 3;
@@ -31,15 +31,7 @@ fn jobs() -> impl Strategy<Value = Vec<Item>> {
 
 fn jobs_with(fault: impl Strategy<Value = Option<Fault>>) -> impl Strategy<Value = Vec<Item>> {
     let one = (0_u64..8, 0_u64..4, fault, 1_u32..5);
-    prop::collection::vec(one, 1..120).prop_map(|drawn| {
-        (0..)
-            .zip(drawn)
-            .map(|(number, (key, work_ms, fault, times))| {
-                let item = job(number, key).work_ms(work_ms);
-                fault.map_or(item.clone(), |fault| item.fault(fault, times))
-            })
-            .collect()
-    })
+    prop::collection::vec(one, 1..120).prop_map(rig::items)
 }
 
 fn reason_of(item: &Item) -> Option<GiveUpReason> {

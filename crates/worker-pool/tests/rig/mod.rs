@@ -235,6 +235,20 @@ pub fn job(number: u64, key: u64) -> Item {
     Item { number, key, work: Duration::ZERO, fault: None, times: 0 }
 }
 
+/// Jobs as they were drawn: key, work in milliseconds, fault and how often it strikes.
+pub fn items(drawn: Vec<(u64, u64, Option<Fault>, u32)>) -> Vec<Item> {
+    (0..)
+        .zip(drawn)
+        .map(|(number, (key, work_ms, fault, times))| {
+            let item = job(number, key).work_ms(work_ms);
+            match fault {
+                Some(fault) => item.fault(fault, times),
+                None => item,
+            }
+        })
+        .collect()
+}
+
 impl Item {
     pub fn work_ms(mut self, ms: u64) -> Self {
         self.work = Duration::from_millis(ms);
