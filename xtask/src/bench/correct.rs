@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::arguments::Arguments;
+
 /// What the worker pool and its peers lose, double and disorder when a process is killed, stopped, joined or its handler fails.
 ///
 /// With nothing given: all arms and faults, once, which takes about half an hour.
@@ -32,18 +34,12 @@ pub(crate) struct Options {
 impl Options {
     /// The same for the program `bench`.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--rounds".to_owned(), self.rounds.to_string()];
-        if self.json {
-            arguments.push("--json".to_owned());
-        }
-        if let Some(page) = &self.page {
-            arguments.extend(["--page".to_owned(), page.clone()]);
-        }
-        for (flag, values) in [("--arms", &self.arms), ("--faults", &self.faults)] {
-            if !values.is_empty() {
-                arguments.extend([flag.to_owned(), values.join(",")]);
-            }
-        }
-        arguments
+        Arguments::default()
+            .value("--rounds", Some(self.rounds))
+            .switch("--json", self.json)
+            .value("--page", self.page.as_ref())
+            .list("--arms", &self.arms)
+            .list("--faults", &self.faults)
+            .into_vec()
     }
 }

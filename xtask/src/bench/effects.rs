@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::arguments::Arguments;
+
 /// epro-, finance- and monitor-srv applying preloaded events, gate and effect in one transaction per batch, on PostgreSQL and on SQLite, beside a
 /// bare loop that runs the same statements with the same values in the same batch sizes, and no Kafka.
 ///
@@ -28,38 +30,24 @@ pub(crate) struct Options {
 impl Options {
     /// The same for the program `bench`.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if self.json {
-            arguments.push("--json".to_owned());
-        }
-        for (flag, values) in [("--services", &self.services), ("--databases", &self.databases)] {
-            if !values.is_empty() {
-                arguments.extend([flag.to_owned(), values.join(",")]);
-            }
-        }
-        for (flag, value) in [("--events", self.events), ("--rounds", self.rounds)] {
-            arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_string()]));
-        }
-        arguments
+        Arguments::default()
+            .switch("--json", self.json)
+            .list("--services", &self.services)
+            .list("--databases", &self.databases)
+            .value("--events", self.events)
+            .value("--rounds", self.rounds)
+            .into_vec()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::Options;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        options: Options,
-    }
+    use crate::bench::arguments::handed_on;
 
     #[test]
     fn everything_given_is_handed_on() {
         let given = "--json --services epro,finance --databases sqlite --events 5000 --rounds 2";
-        let cli = Cli::parse_from(["xtask"].into_iter().chain(given.split(' ')));
-        assert_eq!(cli.options.arguments().join(" "), given);
+        assert_eq!(handed_on(given, Options::arguments), given);
     }
 }

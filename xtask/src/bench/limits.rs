@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::arguments::Arguments;
+
 /// What is not a rate, for our pool and the raw client loop: memory with a million keys, the pause of a rebalance, a thousand partitions.
 ///
 /// keys: peak memory on a million records of 10,000 keys and of a million. revoke: 2,000 records/s through one member, a second joins, both by
@@ -22,13 +24,10 @@ pub(crate) struct Options {
 impl Options {
     /// The same for the program `bench`.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--rounds".to_owned(), self.rounds.to_string()];
-        if self.json {
-            arguments.push("--json".to_owned());
-        }
-        if !self.only.is_empty() {
-            arguments.extend(["--only".to_owned(), self.only.join(",")]);
-        }
-        arguments
+        Arguments::default()
+            .value("--rounds", Some(self.rounds))
+            .switch("--json", self.json)
+            .list("--only", &self.only)
+            .into_vec()
     }
 }

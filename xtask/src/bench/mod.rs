@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds the benchmarks in release and hands its command line on to them. One file per subcommand.
 
+mod arguments;
 mod correct;
 mod effects;
 mod limits;

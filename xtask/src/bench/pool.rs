@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::arguments::Arguments;
+
 /// The worker pool beside a raw client loop, the code one would write by hand, go-queue kq and Parallel Consumer.
 ///
 /// With nothing given: every arm and workload in five rounds, which takes more than an hour on two cores.
@@ -41,43 +43,26 @@ pub(crate) struct Options {
 impl Options {
     /// The same for the program `bench`.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        for (flag, is_set) in [("--quick", self.quick), ("--json", self.json)] {
-            if is_set {
-                arguments.push(flag.to_owned());
-            }
-        }
-        let concurrency = self.concurrency.iter().map(usize::to_string).collect::<Vec<_>>();
-        let lists = [("--only", &self.only), ("--arms", &self.arms), ("--concurrency", &concurrency)];
-        for (flag, values) in lists.into_iter().filter(|(_, values)| !values.is_empty()) {
-            arguments.extend([flag.to_owned(), values.join(",")]);
-        }
-        let rounds = self.rounds.map(|rounds| rounds.to_string());
-        for (flag, value) in [("--rounds", &rounds), ("--page", &self.page)] {
-            if let Some(value) = value {
-                arguments.extend([flag.to_owned(), value.clone()]);
-            }
-        }
-        arguments
+        Arguments::default()
+            .switch("--quick", self.quick)
+            .switch("--json", self.json)
+            .list("--only", &self.only)
+            .list("--arms", &self.arms)
+            .list("--concurrency", &self.concurrency)
+            .value("--rounds", self.rounds)
+            .value("--page", self.page.as_ref())
+            .into_vec()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::Options;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        options: Options,
-    }
+    use crate::bench::arguments::handed_on;
 
     #[test]
     fn everything_given_is_handed_on() {
         let given = "--quick --json --only noop,paced --arms ours --concurrency 5,64 --rounds 2 --page x";
-        let cli = Cli::parse_from(["xtask"].into_iter().chain(given.split(' ')));
-        assert_eq!(cli.options.arguments().join(" "), given);
+        assert_eq!(handed_on(given, Options::arguments), given);
     }
 }

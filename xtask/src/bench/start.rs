@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::arguments::Arguments;
+
 /// StartProject over gRPC against the release project-srv on PostgreSQL, beside pgbench that runs the same transaction's statements on the same
 /// server, and beside a bare tonic + tokio-postgres server that does.
 ///
@@ -29,40 +31,24 @@ pub(crate) struct Options {
 impl Options {
     /// The same for the program `bench`.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if self.json {
-            arguments.push("--json".to_owned());
-        }
-        if !self.clients.is_empty() {
-            let clients = self.clients.iter().map(usize::to_string).collect::<Vec<_>>();
-            arguments.extend(["--clients".to_owned(), clients.join(",")]);
-        }
-        let rounds = self.rounds.map(|rounds| rounds.to_string());
-        let seconds = self.seconds.map(|seconds| seconds.to_string());
-        let projects = self.projects.map(|projects| projects.to_string());
-        for (flag, value) in [("--rounds", rounds), ("--seconds", seconds), ("--projects", projects)] {
-            arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
-        }
-        arguments
+        Arguments::default()
+            .switch("--json", self.json)
+            .list("--clients", &self.clients)
+            .value("--rounds", self.rounds)
+            .value("--seconds", self.seconds)
+            .value("--projects", self.projects)
+            .into_vec()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::Options;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        options: Options,
-    }
+    use crate::bench::arguments::handed_on;
 
     #[test]
     fn everything_given_is_handed_on() {
         let given = "--json --clients 1,16 --rounds 2 --seconds 3 --projects 1000";
-        let cli = Cli::parse_from(["xtask"].into_iter().chain(given.split(' ')));
-        assert_eq!(cli.options.arguments().join(" "), given);
+        assert_eq!(handed_on(given, Options::arguments), given);
     }
 }
