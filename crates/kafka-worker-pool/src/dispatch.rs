@@ -319,18 +319,9 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Headers;
 
     fn record(key: Option<&'static str>) -> Record {
-        Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: None,
-            key: key.map(|key| Bytes::from_static(key.as_bytes())),
-            value: None,
-            headers: Headers::default(),
-        }
+        Record { key: key.map(|key| Bytes::from_static(key.as_bytes())), ..Record::empty() }
     }
 
     #[test]

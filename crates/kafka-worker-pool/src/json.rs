@@ -104,7 +104,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::record::Headers;
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Order {
@@ -118,15 +117,7 @@ mod tests {
     }
 
     fn record(value: Option<&'static str>) -> Record {
-        Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: None,
-            key: None,
-            value: value.map(|text| bytes::Bytes::from_static(text.as_bytes())),
-            headers: Headers::default(),
-        }
+        Record { value: value.map(|text| bytes::Bytes::from_static(text.as_bytes())), ..Record::empty() }
     }
 
     #[test]

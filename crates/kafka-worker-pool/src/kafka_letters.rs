@@ -133,21 +133,13 @@ fn marks(letter: &DeadLetter<'_>, at: SystemTime) -> [(&'static str, String); 8]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Headers, Record};
+    use crate::record::Record;
 
     #[tokio::test]
     async fn a_fatal_error_costs_a_producer_and_no_letter_on_the_embedded_broker() {
         let broker = rdkafka_ext::EmbeddedBroker::start(&rdkafka_ext::EmbeddedOptions::default()).unwrap();
         let letters = KafkaDeadLetters::new(broker.bootstrap(), &BTreeMap::new()).unwrap();
-        let record = Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 1,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Headers::default(),
-        };
+        let record = Record { offset: 1, ..Record::empty() };
         let letter = DeadLetter { record: &record, group: "g", cause: "planned", attempts: 1 };
         letters.dead_letter(letter).await.unwrap();
         let code = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
@@ -159,15 +151,7 @@ mod tests {
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_long_causes_are_cut_between_characters() {
-        let record = Record {
-            topic: "t".into(),
-            partition: 3,
-            offset: 42,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Headers::default(),
-        };
+        let record = Record { partition: 3, offset: 42, ..Record::empty() };
         let cause = "é".repeat(CAUSE_BYTES_MAX);
         let letter = DeadLetter { record: &record, group: "g", cause: &cause, attempts: 5 };
         let marks = marks(&letter, UNIX_EPOCH + Duration::from_millis(7));

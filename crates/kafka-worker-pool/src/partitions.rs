@@ -318,18 +318,9 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Headers;
 
     fn record(offset: i64) -> Record {
-        Record {
-            topic: "t".into(),
-            partition: 0,
-            offset,
-            timestamp_ms: None,
-            key: None,
-            value: Some(bytes::Bytes::from_static(b"12345")),
-            headers: Headers::default(),
-        }
+        Record { offset, value: Some(bytes::Bytes::from_static(b"12345")), ..Record::empty() }
     }
 
     #[test]

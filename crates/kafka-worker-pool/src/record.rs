@@ -55,6 +55,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// The first record of a partition, with nothing in it.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        }
+    }
+
     /// The partition this record came from.
     pub fn topic_partition(&self) -> TopicPartition {
         TopicPartition { topic: Arc::clone(&self.topic), partition: self.partition }

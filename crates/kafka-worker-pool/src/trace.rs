@@ -156,15 +156,7 @@ mod tests {
     }
 
     fn record(traceparent: Option<&str>) -> Record {
-        Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: None,
-            key: None,
-            value: None,
-            headers: Headers::from_pairs(traceparent.map(|value| (HEADER, value))),
-        }
+        Record { headers: Headers::from_pairs(traceparent.map(|value| (HEADER, value))), ..Record::empty() }
     }
 
     #[test]

@@ -103,18 +103,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::record::Headers;
 
     fn record(value: &'static str) -> Record {
-        Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: None,
-            key: None,
-            value: Some(bytes::Bytes::from_static(value.as_bytes())),
-            headers: Headers::default(),
-        }
+        Record { value: Some(bytes::Bytes::from_static(value.as_bytes())), ..Record::empty() }
     }
 
     #[derive(Default)]
