@@ -1,26 +1,18 @@
 //! `ctms` as its users meet it: what it prints, on which stream, and with which exit code. Needs no server.
 
+mod common;
+
 use std::{
     io::Read as _,
     net::TcpListener,
-    path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
+use common::ctms;
 use serde_json::Value;
 
 /// An address where nobody listens: discard's port, which needs root.
 const NOBODY: &str = "127.0.0.1:9";
-
-/// The command without settings of this shell, in a folder of its own.
-fn ctms(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ctms"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CTMS_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    command
-}
 
 fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");

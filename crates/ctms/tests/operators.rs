@@ -1,13 +1,15 @@
 //! What operators do on a running cluster: decide about many dead letters at once, and give up a number whose event exists nowhere.
 #![allow(clippy::unwrap_used, reason = "a test ends where its world is not as it should be")]
 
+mod common;
+
 use std::{
     io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use common::ctms;
 use contracts::{envelope::CloudEvent, topics::PROJECT_EVENTS};
 use rdkafka::{
     ClientConfig,
@@ -17,15 +19,6 @@ use rdkafka::{
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn ctms(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ctms"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CTMS_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    command
-}
 
 /// `ctms dev` in a folder of its own; killed at the end.
 struct Dev {

@@ -127,6 +127,17 @@ pub(super) async fn caught_up(clients: &Clients, project_ids: &[String], patienc
 const LAST_PREPARATION: &str = "SiteActivated";
 
 async fn is_ready_to_start(clients: &Clients, id: &str) -> anyhow::Result<bool> {
+    let (campaign, account, monitoring) = of_study(clients, id).await?;
+    Ok(campaign.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
+        && account.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
+        && monitoring.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION))
+}
+
+/// What the three services say of a study, asked at once.
+async fn of_study(
+    clients: &Clients,
+    id: &str,
+) -> Result<(epro::Campaign, finance::Account, monitor::Monitoring), tonic::Status> {
     let study_id = || id.to_owned();
     let (mut epro, mut finance, mut monitor) = (clients.epro.clone(), clients.finance.clone(), clients.monitor.clone());
     let (campaign, account, monitoring) = tokio::try_join!(
@@ -134,29 +145,18 @@ async fn is_ready_to_start(clients: &Clients, id: &str) -> anyhow::Result<bool> 
         finance.get_account(finance::GetAccountRequest { study_id: study_id() }),
         monitor.get_monitoring(monitor::GetMonitoringRequest { study_id: study_id() }),
     )?;
-    let campaign = campaign.into_inner().campaign.unwrap_or_default();
-    let account = account.into_inner().account.unwrap_or_default();
-    let monitoring = monitoring.into_inner().monitoring.unwrap_or_default();
-    Ok(campaign.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
-        && account.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION)
-        && monitoring.applied_events.iter().any(|event| event.event_type == LAST_PREPARATION))
+    Ok((
+        campaign.into_inner().campaign.unwrap_or_default(),
+        account.into_inner().account.unwrap_or_default(),
+        monitoring.into_inner().monitoring.unwrap_or_default(),
+    ))
 }
 
 async fn of_project(clients: &Clients, id: &str) -> anyhow::Result<Counted> {
-    let study_id = || id.to_owned();
-    let (mut epro, mut finance, mut monitor) = (clients.epro.clone(), clients.finance.clone(), clients.monitor.clone());
-    let (campaign, pushes, account, monitoring) = tokio::try_join!(
-        epro.get_campaign(epro::GetCampaignRequest { study_id: study_id() }),
-        async {
-            let request = epro::ListNotificationsRequest { study_id: study_id(), ..Default::default() };
-            clients.epro.clone().list_notifications(request).await
-        },
-        finance.get_account(finance::GetAccountRequest { study_id: study_id() }),
-        monitor.get_monitoring(monitor::GetMonitoringRequest { study_id: study_id() }),
-    )?;
-    let campaign = campaign.into_inner().campaign.unwrap_or_default();
-    let account = account.into_inner().account.unwrap_or_default();
-    let monitoring = monitoring.into_inner().monitoring.unwrap_or_default();
+    let ((campaign, account, monitoring), pushes) = tokio::try_join!(of_study(clients, id), async {
+        let request = epro::ListNotificationsRequest { study_id: id.to_owned(), ..Default::default() };
+        clients.epro.clone().list_notifications(request).await
+    })?;
     let starts = |types: Vec<&str>| types.into_iter().filter(|kind| *kind == PROJECT_STARTED).count() as u64;
     Ok(Counted {
         epro_starts: starts(campaign.applied_events.iter().map(|event| event.event_type.as_str()).collect()),
