@@ -23,8 +23,7 @@ impl Effects for Reactions {
     const AT_ONCE: usize = 64;
 
     async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
-        // A type that this version does not know changes nothing here.
-        let known: Vec<_> = events.iter().filter_map(|event| Some((&event.inbound, event.event.as_ref()?))).collect();
+        let known: Vec<_> = events.iter().filter_map(InboundEvent::known).collect();
         if known.is_empty() {
             return Ok(());
         }

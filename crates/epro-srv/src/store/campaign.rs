@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contracts::ids::ProjectId;
-use outbox::db::{self, ConnectionTrait, DbErr, Kind, Tx, Value};
+use outbox::db::{self, ConnectionTrait, DbErr, Kind, Lockable, Tx, Value};
 use time::OffsetDateTime;
 
 use super::parsed;
@@ -36,6 +36,12 @@ pub(crate) struct Start {
     pub(crate) event_id: String,
 }
 
+const CAMPAIGNS: Lockable = Lockable {
+    table: "campaign",
+    key: "study_id",
+    columns: "study_id, state, schedule_version, started_at, start_event_id, generate_after",
+};
+
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first.
 ///
 /// # Errors
@@ -54,34 +60,10 @@ pub(crate) async fn lock_all(
     studies: &BTreeSet<&ProjectId>,
     now: OffsetDateTime,
 ) -> Result<BTreeMap<ProjectId, Campaign>, DbErr> {
-    let mut locked = lock_known(tx, studies).await?;
-    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
-    if !new.is_empty() {
-        let columns =
-            [("study_id", "text"), ("state", "text"), ("schedule_version", "bigint"), ("created_at", "timestamptz")];
-        let row = |study: &&ProjectId| -> [Value; 4] {
-            [study.as_str().into(), State::Pending.as_str().into(), 0_i64.into(), now.into()]
-        };
-        let rows = new.iter().map(row).collect();
-        db::insert(tx, "campaign", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
-        locked.append(&mut lock_known(tx, &new).await?);
-    }
-    Ok(locked)
-}
-
-/// In the order of bytes, as the gate does: a database's own order of text is another one, and the two could lock each other out.
-async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Campaign>, DbErr> {
-    let kind = db::kind_of(tx);
-    let suffix = match kind {
-        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
-        Kind::Sqlite => "",
-    };
-    let (found, values) = db::among(kind, 1, "text", studies.iter().map(|study| study.as_str().into()).collect())?;
-    let sql = format!(
-        "SELECT study_id, state, schedule_version, started_at, start_event_id, generate_after FROM campaign
-         WHERE study_id {found}{suffix}"
-    );
-    let rows = db::query_all(tx, &sql, values).await?;
+    let columns =
+        [("study_id", "text"), ("state", "text"), ("schedule_version", "bigint"), ("created_at", "timestamptz")];
+    let row = |study: &str| [study.into(), State::Pending.as_str().into(), 0_i64.into(), now.into()];
+    let rows = CAMPAIGNS.lock_or_insert(tx, studies.iter().map(|study| study.as_str()), &columns, row).await?;
     rows.iter()
         .map(|row| {
             let start = row

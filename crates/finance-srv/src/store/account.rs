@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::ids::{ProjectId, SiteId};
 use contracts::inbound::Inbound;
-use outbox::db::{self, DbErr, Kind, Tx, Value};
+use outbox::db::{self, DbErr, Lockable, QueryResult, Tx, Value};
 use time::{Date, OffsetDateTime};
 
 use super::{among, fee_schedule, parsed};
 use crate::domain::{Account, Due, Site, Start, State};
+
+const ACCOUNTS: Lockable =
+    Lockable { table: "account", key: "study_id", columns: "study_id, state, started_at, start_event_id" };
 
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first. What else belongs to the account is read
 /// after the lock, so it is what the last holder of the lock left.
@@ -23,16 +26,10 @@ pub(crate) async fn lock_all(
     studies: &BTreeSet<&ProjectId>,
     now: OffsetDateTime,
 ) -> Result<BTreeMap<ProjectId, Account>, DbErr> {
-    let mut locked = lock_known(tx, studies).await?;
-    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
-    if !new.is_empty() {
-        let columns = [("study_id", "text"), ("state", "text"), ("created_at", "timestamptz")];
-        let row =
-            |study: &&ProjectId| -> [Value; 3] { [study.as_str().into(), State::Pending.as_str().into(), now.into()] };
-        let rows = new.iter().map(row).collect();
-        db::insert(tx, "account", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
-        locked.append(&mut lock_known(tx, &new).await?);
-    }
+    let columns = [("study_id", "text"), ("state", "text"), ("created_at", "timestamptz")];
+    let row = |study: &str| [study.into(), State::Pending.as_str().into(), now.into()];
+    let rows = ACCOUNTS.lock_or_insert(tx, studies.iter().map(|study| study.as_str()), &columns, row).await?;
+    let mut locked = rows.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()?;
     for (study, site_id, site) in sites(tx, studies).await? {
         if let Some(account) = locked.get_mut(&study) {
             account.sites.insert(site_id, site);
@@ -46,26 +43,15 @@ pub(crate) async fn lock_all(
     Ok(locked)
 }
 
-/// In the order of bytes, as everybody who locks several: the two could lock each other out otherwise.
-async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Account>, DbErr> {
-    let suffix = match db::kind_of(tx) {
-        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
-        Kind::Sqlite => "",
-    };
-    let (found, values) = among(tx, studies)?;
-    let sql = format!("SELECT study_id, state, started_at, start_event_id FROM account WHERE study_id {found}{suffix}");
-    let rows = db::query_all(tx, &sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            let start = row
-                .try_get::<Option<OffsetDateTime>>("", "started_at")?
-                .zip(row.try_get::<Option<String>>("", "start_event_id")?)
-                .map(|(at, event_id)| Start { at, event_id });
-            let study: ProjectId = parsed(row, "study_id")?;
-            let account = Account { state: parsed(row, "state")?, start, ..Account::new(study.clone()) };
-            Ok((study, account))
-        })
-        .collect()
+/// Without what other tables hold of it.
+fn read(row: &QueryResult) -> Result<(ProjectId, Account), DbErr> {
+    let start = row
+        .try_get::<Option<OffsetDateTime>>("", "started_at")?
+        .zip(row.try_get::<Option<String>>("", "start_event_id")?)
+        .map(|(at, event_id)| Start { at, event_id });
+    let study: ProjectId = parsed(row, "study_id")?;
+    let account = Account { state: parsed(row, "state")?, start, ..Account::new(study.clone()) };
+    Ok((study, account))
 }
 
 async fn sites(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<Vec<(ProjectId, SiteId, Site)>, DbErr> {

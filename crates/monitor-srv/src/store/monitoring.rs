@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::ids::ProjectId;
-use outbox::db::{self, ConnectionTrait, DbErr, Kind, QueryResult, Tx, Value};
+use outbox::db::{self, ConnectionTrait, DbErr, Kind, Lockable, QueryResult, Tx, Value};
 use time::OffsetDateTime;
 
 use super::parsed;
@@ -14,6 +14,8 @@ const MAX_EVENTS_READ: i64 = 1_000;
 
 const COLUMNS: &str = "study_id, state, plan_version, started_at, start_event_id, is_first_run_queued, last_event_id, \
      last_event_applied_at";
+
+const MONITORINGS: Lockable = Lockable { table: "monitoring", key: "study_id", columns: COLUMNS };
 
 /// Writes the row on first sight and locks it: whoever changes anything of a study does this first.
 pub(crate) async fn lock(tx: &Tx, study: &ProjectId) -> Result<Monitoring, DbErr> {
@@ -26,31 +28,10 @@ pub(crate) async fn lock_all(
     tx: &Tx,
     studies: &BTreeSet<&ProjectId>,
 ) -> Result<BTreeMap<ProjectId, Monitoring>, DbErr> {
-    let mut locked = lock_known(tx, studies).await?;
-    let new: BTreeSet<&ProjectId> = studies.iter().copied().filter(|study| !locked.contains_key(*study)).collect();
-    if !new.is_empty() {
-        let columns =
-            [("study_id", "text"), ("state", "text"), ("plan_version", "bigint"), ("is_first_run_queued", "boolean")];
-        let row = |study: &&ProjectId| -> [Value; 4] {
-            [study.as_str().into(), State::Pending.as_str().into(), 0_i64.into(), false.into()]
-        };
-        let rows = new.iter().map(row).collect();
-        db::insert(tx, "monitoring", &columns, rows, "ON CONFLICT (study_id) DO NOTHING").await?;
-        locked.append(&mut lock_known(tx, &new).await?);
-    }
-    Ok(locked)
-}
-
-/// In the order of bytes, as everybody who locks several: the two could lock each other out otherwise.
-async fn lock_known(tx: &Tx, studies: &BTreeSet<&ProjectId>) -> Result<BTreeMap<ProjectId, Monitoring>, DbErr> {
-    let kind = db::kind_of(tx);
-    let suffix = match kind {
-        Kind::Postgres => " ORDER BY study_id COLLATE \"C\" FOR UPDATE",
-        Kind::Sqlite => "",
-    };
-    let (found, values) = db::among(kind, 1, "text", studies.iter().map(|study| study.as_str().into()).collect())?;
-    let sql = format!("SELECT {COLUMNS} FROM monitoring WHERE study_id {found}{suffix}");
-    let rows = db::query_all(tx, &sql, values).await?;
+    let columns =
+        [("study_id", "text"), ("state", "text"), ("plan_version", "bigint"), ("is_first_run_queued", "boolean")];
+    let row = |study: &str| [study.into(), State::Pending.as_str().into(), 0_i64.into(), false.into()];
+    let rows = MONITORINGS.lock_or_insert(tx, studies.iter().map(|study| study.as_str()), &columns, row).await?;
     rows.iter().map(|row| read(row).map(|monitoring| (monitoring.study.clone(), monitoring))).collect()
 }
 

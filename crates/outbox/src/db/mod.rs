@@ -3,6 +3,7 @@
 
 mod connect;
 mod error;
+mod locked;
 mod many;
 mod sql;
 mod transaction;
@@ -13,6 +14,7 @@ use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Notify;
 
 pub use error::{ConnectError, environment_error, is_environment, is_unique_violation};
+pub use locked::Lockable;
 pub use many::{Column, Writes, among, insert};
 pub use sea_orm::{ConnectionTrait, DatabaseTransaction as Tx, DbErr, QueryResult, Value};
 pub use sql::{exec, json_bytes, list, now, query_all, query_one, rows};

@@ -63,6 +63,14 @@ pub struct InboundEvent {
     pub place: Place,
 }
 
+impl InboundEvent {
+    /// The envelope with what happened; None for a type this version does not know, which changes nothing.
+    #[must_use]
+    pub fn known(&self) -> Option<(&Inbound, &ProjectEvent)> {
+        Some((&self.inbound, self.event.as_ref()?))
+    }
+}
+
 /// Where a record was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
