@@ -1,17 +1,15 @@
-//! Brokers to test against, records to send, and a handler that remembers what it saw.
+//! Brokers to test against and records to send.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part of this")]
 
 pub mod counters;
+mod recorder;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_worker_pool::{
-    BlockingHandler, Builder, GroupProtocol, Handle, Handler, HandlerError, KafkaWorkerPool, Options, Record,
-};
+use kafka_worker_pool::{Builder, GroupProtocol, Handle, KafkaWorkerPool, Options};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -19,6 +17,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers as _, Message};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka_ext::{EmbeddedBroker, EmbeddedOptions};
+
+pub use recorder::{Recorder, Seen};
 
 /// Runs a scenario on the embedded broker and, if `KAFKA_BROKERS` names one, on a real Kafka; on both group protocols.
 #[macro_export]
@@ -37,19 +37,7 @@ macro_rules! on_all_brokers {
                 super::$scenario($crate::common::Broker::embedded(GroupProtocol::Consumer)).await;
             }
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn real_kafka_classic() {
-                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Classic) {
-                    super::$scenario(broker).await;
-                }
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn real_kafka_consumer() {
-                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Consumer) {
-                    super::$scenario(broker).await;
-                }
-            }
+            $crate::tests_on_real_kafka!($scenario);
         }
     )+ };
 }
@@ -61,21 +49,29 @@ macro_rules! on_real_kafka {
         mod $scenario {
             use kafka_worker_pool::GroupProtocol;
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn real_kafka_classic() {
-                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Classic) {
-                    super::$scenario(broker).await;
-                }
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn real_kafka_consumer() {
-                if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Consumer) {
-                    super::$scenario(broker).await;
-                }
-            }
+            $crate::tests_on_real_kafka!($scenario);
         }
     )+ };
+}
+
+/// The part of the two above that they have in common, inside the module of a scenario.
+#[macro_export]
+macro_rules! tests_on_real_kafka {
+    ($scenario:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn real_kafka_classic() {
+            if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Classic) {
+                super::$scenario(broker).await;
+            }
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn real_kafka_consumer() {
+            if let Some(broker) = $crate::common::Broker::real(GroupProtocol::Consumer) {
+                super::$scenario(broker).await;
+            }
+        }
+    };
 }
 
 pub struct Broker {
@@ -325,130 +321,6 @@ fn unique(prefix: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     format!("{prefix}-{}-{}", now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
-
-/// One call of the handler for one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub key: String,
-    pub number: u64,
-    pub partition: i32,
-    pub offset: i64,
-}
-
-/// What to answer a record, by its number and how often it was tried before.
-type Verdict = dyn Fn(u64, u32) -> Result<(), HandlerError> + Send + Sync;
-
-/// Remembers every record it applied, in order, and checks that no two of one key run at once.
-#[derive(Clone)]
-pub struct Recorder {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    done: Mutex<Vec<Seen>>,
-    tries: Mutex<HashMap<u64, u32>>,
-    running: Mutex<HashMap<String, u64>>,
-    verdict: Box<Verdict>,
-    work: Duration,
-}
-
-impl Recorder {
-    pub fn new(work: Duration, verdict: impl Fn(u64, u32) -> Result<(), HandlerError> + Send + Sync + 'static) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                done: Mutex::default(),
-                tries: Mutex::default(),
-                running: Mutex::default(),
-                verdict: Box::new(verdict),
-                work,
-            }),
-        }
-    }
-
-    pub fn that_succeeds() -> Self {
-        Self::new(Duration::ZERO, |_, _| Ok(()))
-    }
-
-    pub fn done(&self) -> Vec<Seen> {
-        self.inner.done.lock().unwrap().clone()
-    }
-
-    pub fn count(&self) -> usize {
-        self.inner.done.lock().unwrap().len()
-    }
-
-    pub fn tries(&self, number: u64) -> u32 {
-        self.inner.tries.lock().unwrap().get(&number).copied().unwrap_or(0)
-    }
-
-    pub async fn until(&self, count: usize) {
-        eventually(&format!("{count} records done"), || self.count() >= count).await;
-    }
-}
-
-impl Handler for Recorder {
-    async fn handle(&self, batch: &[Record]) -> Result<(), HandlerError> {
-        let seen = self.begin(batch);
-        if !self.inner.work.is_zero() {
-            tokio::time::sleep(self.inner.work).await;
-        }
-        self.end(seen)
-    }
-}
-
-impl BlockingHandler for Recorder {
-    fn handle_blocking(&self, batch: &[Record]) -> Result<(), HandlerError> {
-        let seen = self.begin(batch);
-        std::thread::sleep(self.inner.work);
-        self.end(seen)
-    }
-}
-
-impl Recorder {
-    fn begin(&self, batch: &[Record]) -> Vec<Seen> {
-        let seen: Vec<Seen> = batch.iter().map(seen_of).collect();
-        for record in &seen {
-            let mut running = self.inner.running.lock().unwrap();
-            if let Some(other) = running.insert(record.key.clone(), record.number) {
-                assert!(
-                    seen.iter().any(|mine| mine.number == other),
-                    "{} runs while {other} of the same key does",
-                    record.number
-                );
-            }
-        }
-        seen
-    }
-
-    fn end(&self, seen: Vec<Seen>) -> Result<(), HandlerError> {
-        for record in &seen {
-            self.inner.running.lock().unwrap().remove(&record.key);
-        }
-        for record in &seen {
-            let before = {
-                let mut tries = self.inner.tries.lock().unwrap();
-                let tries = tries.entry(record.number).or_default();
-                *tries += 1;
-                *tries - 1
-            };
-            (self.inner.verdict)(record.number, before)?;
-        }
-        self.inner.done.lock().unwrap().extend(seen);
-        Ok(())
-    }
-}
-
-fn seen_of(record: &Record) -> Seen {
-    let text =
-        |bytes: &Option<bytes::Bytes>| String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
-    Seen {
-        key: text(&record.key),
-        number: text(&record.value).parse().unwrap_or(u64::MAX),
-        partition: record.partition,
-        offset: record.offset,
-    }
-}
-
 /// Waits for a condition, at most 40 s.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(40);
