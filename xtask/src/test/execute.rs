@@ -10,19 +10,26 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{build::TestExecutable, shown::Shown, tally::Tally};
+use super::{build::TestExecutable, failures::Failures, shown::Shown, tally::Tally};
 
 /// No test executable may take longer, so that a hanging test ends in a failure with a name.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// How long the output of an ended test may be held open by a process it left behind.
 const REST_OF_OUTPUT: Duration = Duration::from_secs(5);
 
+/// How a run ended: its numbers, and what to repeat of its failures.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) tally: Tally,
+    pub(crate) failures: Vec<String>,
+}
+
 /// Runs the executable with what `cargo test` gives it, and with what the tests themselves look for.
 pub(crate) fn executable(
     test: &TestExecutable,
     environment: &[(String, String)],
     filter: Option<&str>,
-) -> Result<Tally> {
+) -> Result<Ended> {
     let mut command = Command::new(&test.path);
     command
         .args(filter)
@@ -33,18 +40,18 @@ pub(crate) fn executable(
         .env("CARGO_MANIFEST_DIR", &test.manifest_dir)
         .env("CARGO_PKG_NAME", &test.package)
         .envs(environment.iter().map(|(name, value)| (name, value)));
-    let heading = format!("\n== {} {}", test.package, test.target);
-    counted(command, heading).with_context(|| format!("cannot run {}", test.path.display()))
+    counted(command, &format!("{} {}", test.package, test.target))
+        .with_context(|| format!("cannot run {}", test.path.display()))
 }
 
 /// Runs the examples in the documentation.
-pub(crate) fn documentation() -> Result<Tally> {
+pub(crate) fn documentation() -> Result<Ended> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--quiet", "--workspace", "--doc"]);
-    counted(command, "\n== documentation".to_owned())
+    counted(command, "documentation")
 }
 
-fn counted(mut command: Command, heading: String) -> Result<Tally> {
+fn counted(mut command: Command, name: &str) -> Result<Ended> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (sender, lines) = mpsc::channel();
     let stdout = child.stdout.take().context("the test has no stdout")?;
@@ -56,10 +63,17 @@ fn counted(mut command: Command, heading: String) -> Result<Tally> {
     });
     thread::spawn(move || forward(stderr, &sender));
     let mut tally = Tally::default();
-    let mut shown = Shown::under(heading);
-    let status = watch(&mut child, &lines, &mut tally, &mut shown)?;
+    let mut failures = Failures::default();
+    let mut shown = Shown::under(format!("\n== {name}"));
+    let status = watch(&mut child, &lines, |line| {
+        show(shown.next(line));
+        tally.read_line(line);
+        failures.read_line(line);
+    })?;
     show(shown.end());
-    Ok(tally.settle(status.is_some_and(|status| status.success())))
+    let tally = tally.settle(status.is_some_and(|status| status.success()));
+    let failures = if tally.failed > 0 { failures.report(name) } else { Vec::new() };
+    Ok(Ended { tally, failures })
 }
 
 fn forward(pipe: impl Read, lines: &mpsc::Sender<String>) {
@@ -76,20 +90,14 @@ fn show(lines: Vec<String>) {
     }
 }
 
-/// Shows and counts the lines until the test has ended; `None` when it had to be killed.
-fn watch(
-    child: &mut Child,
-    lines: &mpsc::Receiver<String>,
-    tally: &mut Tally,
-    shown: &mut Shown,
-) -> Result<Option<ExitStatus>> {
+/// Hands on the lines until the test has ended; `None` when it had to be killed.
+fn watch(child: &mut Child, lines: &mpsc::Receiver<String>, mut each: impl FnMut(&str)) -> Result<Option<ExitStatus>> {
     let start = Instant::now();
     let mut ended: Option<(ExitStatus, Instant)> = None;
     loop {
         match lines.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => {
-                show(shown.next(&line));
-                tally.read_line(&line);
+                each(&line);
                 continue;
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Some(child.wait()?)),

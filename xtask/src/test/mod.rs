@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 mod execute;
+mod failures;
 mod matrix;
 mod servers;
 mod shown;
@@ -65,11 +66,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         environment.push(("CTMS_TEST_COMPOSE".to_owned(), "1".to_owned()));
     }
     let mut total = Tally::default();
+    let mut failures = Vec::new();
+    let mut add = |ended: execute::Ended| {
+        total += ended.tally;
+        failures.extend(ended.failures);
+    };
     for test in &built.tests {
-        total += execute::executable(test, &environment, options.filter.as_deref())?;
+        add(execute::executable(test, &environment, options.filter.as_deref())?);
     }
     if options.is_everything() {
-        total += execute::documentation().context("cannot run the documentation's tests")?;
+        add(execute::documentation().context("cannot run the documentation's tests")?);
     }
     // What runs after the last line might still print.
     drop(servers);
@@ -80,6 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if total.passed + total.failed + total.skipped == 0 {
         bail!("no test matches {:?}", options.filter.as_deref().unwrap_or_default());
+    }
+    if !failures.is_empty() {
+        println!("\n{}", failures.join("\n"));
     }
     println!("\n{total}");
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
