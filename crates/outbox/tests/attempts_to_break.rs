@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contracts::control::stream_letter_id;
 use kafka_worker_pool::{
@@ -15,7 +15,7 @@ use outbox::{
     db::{self, Database, DbErr},
     ops,
 };
-use support::*;
+use support::{kafka::PATIENCE, *};
 
 on_both! {
     a_nul_in_an_envelope_is_malformed_and_blocks_nothing
@@ -93,20 +93,20 @@ async fn a_batch_is_applied_in_the_order_of_its_streams(db: Database) {
 }
 
 async fn a_batch_that_takes_longer_than_a_transaction_goes_on_in_several(db: Database) {
-    let mut options = db::Options::default();
-    options.transaction_timeout = Duration::from_millis(800);
-    let hasty = Database::connect(&url_of(&db), &options).await.unwrap();
+    let limit = Duration::from_secs(2);
+    let hasty = hasty(&db, limit).await;
     let (gate, recorder) = gate(&hasty);
-    let batch: Vec<_> = (1..=6).map(|at| event(&format!("P{at}"), 1).record()).collect();
-    let parked: Vec<_> = (2..=6).map(|seq| event("Q", seq).record()).collect();
+    let batch: Vec<_> = (1..=3).map(|at| event(&format!("P{at}"), 1).record()).collect();
+    let parked: Vec<_> = (2..=4).map(|seq| event("Q", seq).record()).collect();
     for record in batch.iter().chain(&parked) {
-        recorder.slow(std::str::from_utf8(record.headers.get("ce_id").unwrap()).unwrap(), Duration::from_millis(200));
+        // Two of them and a little take longer than a transaction may.
+        recorder.slow(std::str::from_utf8(record.headers.get("ce_id").unwrap()).unwrap(), limit / 2);
     }
-    gate.handle(&batch).await.unwrap();
-    assert_eq!(effects(&db).await.len(), 6);
-    gate.handle(&parked).await.unwrap();
-    gate.handle(&[event("Q", 1).record()]).await.unwrap();
-    assert_eq!(effects(&db).await.len(), 12);
+    until_taken(&gate, &batch).await;
+    assert_eq!(effects(&db).await.len(), 3);
+    until_taken(&gate, &parked).await;
+    until_taken(&gate, &[event("Q", 1).record()]).await;
+    assert_eq!(effects(&db).await.len(), 7);
     hasty.close().await;
 }
 
@@ -176,43 +176,36 @@ async fn a_postgres_that_falls_silent_is_the_environment() {
     options.transaction_timeout = Duration::from_secs(1);
     options.acquire_timeout = Duration::from_secs(1);
     let db = Database::connect(&proxy.url, &options).await.unwrap();
-    db.ping(Duration::from_secs(1)).await.unwrap();
+    db.ping(PATIENCE).await.unwrap();
     proxy.fall_silent();
-    let asked = Instant::now();
     let outcome = tokio::time::timeout(
-        Duration::from_secs(10),
+        PATIENCE,
         db.transaction(|tx| Box::pin(async move { db::exec(tx, "DELETE FROM effect", []).await })),
     );
     let error: DbErr = outcome.await.expect("the wait ends").unwrap_err();
     assert!(db::is_environment(&error), "{error}");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_refuses_is_named_at_once() {
-    let asked = Instant::now();
     let error = connect_error("postgres://ctms:secret@127.0.0.1:1/ctms").await;
     assert!(error.contains("refused") && error.contains("check that PostgreSQL runs at this address"), "{error}");
     assert!(!error.contains("pool timed out") && !error.contains("secret"), "{error}");
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 
     let Some(test) = TestDatabase::postgres().await else { return };
     let (server, _) = test.url.rsplit_once('/').unwrap();
-    let asked = Instant::now();
     let error = connect_error(&format!("{server}/no_such_database")).await;
     assert!(error.contains("\"no_such_database\" does not exist"), "{error}");
     let error = connect_error(&test.url.replacen("postgres@", "no_such_role@", 1)).await;
     assert!(error.contains("\"no_such_role\" does not exist"), "{error}");
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
+/// What is said long before the time for connecting is over.
 async fn connect_error(url: &str) -> String {
-    Database::connect(url, &db::Options::default()).await.map(|db| db.shown().to_owned()).unwrap_err().to_string()
-}
-
-/// The address of a test's database: it is shown whole, there is no password in it.
-fn url_of(db: &Database) -> String {
-    db.shown().to_owned()
+    let mut options = db::Options::default();
+    options.connect_timeout = PATIENCE * 2;
+    let connected = tokio::time::timeout(PATIENCE, Database::connect(url, &options)).await.expect("it is said at once");
+    connected.map(|db| db.shown().to_owned()).unwrap_err().to_string()
 }
 
 /// The room for parked records is for what comes early, and a letter's own replay needs none of it.

@@ -122,8 +122,8 @@ async fn values_read_back_as_they_were_written(db: Database) {
 }
 
 async fn a_transaction_has_a_limit(db: Database) {
-    let url_of_the_same = db.clone();
-    let held: Result<(), DbErr> = url_of_the_same
+    let hasty = hasty(&db, Duration::from_secs(2)).await;
+    let held: Result<(), DbErr> = hasty
         .transaction(|tx| {
             Box::pin(async move {
                 db::exec(tx, "DELETE FROM effect", []).await?;
@@ -135,6 +135,7 @@ async fn a_transaction_has_a_limit(db: Database) {
     let error = held.unwrap_err();
     assert!(db::is_environment(&error), "{error}");
     assert!(error.to_string().contains("took longer than"), "{error}");
+    hasty.close().await;
     append_all(&db, vec![event("P", 1).new_event()]).await;
 }
 

@@ -6,10 +6,10 @@ mod support;
 use std::time::Duration;
 
 use contracts::control::stream_letter_id;
-use kafka_worker_pool::{Handler as _, HandlerError, Record};
+use kafka_worker_pool::{Handler as _, Record};
 use outbox::{
     EffectError, Effects, Gate, GateOptions, InboundEvent,
-    db::{self, Database, Tx},
+    db::{Database, Tx},
     ops,
 };
 use support::*;
@@ -19,27 +19,44 @@ on_both! {
     a_panic_among_parked_events_is_charged_to_the_event_that_panics
     the_same_event_twice_in_one_batch_has_one_effect
     a_plain_start_and_a_numbered_one_in_one_batch_have_one_effect
-    what_is_too_much_for_one_transaction_is_applied_in_several
-    what_is_too_much_of_what_was_parked_is_applied_in_several
+    what_is_too_much_at_once_is_applied_in_several_calls
+    what_is_too_much_of_what_was_parked_is_applied_in_several_calls
 }
 
-/// [`Recorder`] in calls of several events.
+/// [`Recorder`] in calls of several events, of which some are too many: they never end.
 #[derive(Clone)]
-struct Together(Recorder);
+struct Together {
+    recorder: Recorder,
+    most: usize,
+}
 
 impl Effects for Together {
     const AT_ONCE: usize = 5;
 
     async fn apply(&self, tx: &Tx, event: &InboundEvent) -> Result<(), EffectError> {
-        self.0.apply(tx, event).await
+        self.recorder.apply(tx, event).await
+    }
+
+    async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
+        if events.len() > self.most {
+            return std::future::pending().await;
+        }
+        for event in events {
+            self.apply(tx, event).await?;
+        }
+        Ok(())
     }
 }
 
 fn together(db: &Database) -> (Gate<Together>, Recorder) {
+    at_most(db, Together::AT_ONCE)
+}
+
+fn at_most(db: &Database, most: usize) -> (Gate<Together>, Recorder) {
     let recorder = Recorder::default();
     let mut options = GateOptions::new(GROUP);
     options.backoff = Duration::from_millis(1);
-    (Gate::new(db.clone(), options, Together(recorder.clone())), recorder)
+    (Gate::new(db.clone(), options, Together { recorder: recorder.clone(), most }), recorder)
 }
 
 fn records(stream: &str, numbers: std::ops::RangeInclusive<i64>) -> Vec<Record> {
@@ -91,43 +108,19 @@ async fn a_plain_start_and_a_numbered_one_in_one_batch_have_one_effect(db: Datab
     assert_eq!(count(&db, "stream_pos WHERE applied_seq = 2").await, 2);
 }
 
-/// What the pool does while the environment is away: the same batch again.
-async fn until_taken(gate: &Gate<Together>, batch: &[Record]) {
-    for _ in 0..6 {
-        match gate.handle(batch).await {
-            Ok(()) => return,
-            Err(HandlerError::Unavailable { .. }) => {}
-            Err(other) => panic!("{other}"),
-        }
-    }
-    panic!("the same batch runs out of time again and again");
-}
-
-async fn hasty(db: &Database) -> Database {
-    let mut options = db::Options::default();
-    options.transaction_timeout = Duration::from_secs(1);
-    Database::connect(db.shown(), &options).await.unwrap()
-}
-
-async fn what_is_too_much_for_one_transaction_is_applied_in_several(db: Database) {
-    let hasty = hasty(&db).await;
-    let (gate, recorder) = together(&hasty);
+async fn what_is_too_much_at_once_is_applied_in_several_calls(db: Database) {
+    let hasty = hasty(&db, Duration::from_secs(3)).await;
+    let (gate, _) = at_most(&hasty, 4);
     let batch: Vec<Record> = (1..=5).map(|at| event(&format!("P{at}"), 1).record()).collect();
-    for at in 1..=5 {
-        recorder.slow(&format!("P{at}-1"), Duration::from_millis(300));
-    }
     until_taken(&gate, &batch).await;
     assert_eq!(effects(&db).await.len(), 5);
     hasty.close().await;
 }
 
-async fn what_is_too_much_of_what_was_parked_is_applied_in_several(db: Database) {
-    let hasty = hasty(&db).await;
-    let (gate, recorder) = together(&hasty);
-    gate.handle(&records("P", 2..=6)).await.unwrap();
-    for seq in 2..=6 {
-        recorder.slow(&format!("P-{seq}"), Duration::from_millis(300));
-    }
+async fn what_is_too_much_of_what_was_parked_is_applied_in_several_calls(db: Database) {
+    let hasty = hasty(&db, Duration::from_secs(3)).await;
+    let (gate, _) = at_most(&hasty, 4);
+    until_taken(&gate, &records("P", 2..=6)).await;
     until_taken(&gate, &records("P", 1..=1)).await;
     assert_eq!(effects(&db).await, ids("P", 1..=6));
     hasty.close().await;

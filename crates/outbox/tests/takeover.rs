@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outbox::{
     TakeoverError,
@@ -12,7 +12,7 @@ use outbox::{
     ops,
 };
 use support::{
-    kafka::{Running, broker, options, until},
+    kafka::{PATIENCE, Running, broker, options, until},
     *,
 };
 
@@ -45,10 +45,11 @@ async fn a_relay_that_was_killed_is_waited_for(db: Database) {
     until("the relay leads", async || relay.handle.status().active).await;
     relay.kill().await;
     ops::embedded_restart(&db, std::slice::from_ref(&db)).await.unwrap();
+    let sql = "SELECT count(*) AS value FROM relay_lease WHERE expires_at > $1";
+    let held = db::query_one(db.reader(), sql, [db::now().into()]).await.unwrap().unwrap();
+    assert_eq!(held.try_get::<i64>("", "value").unwrap(), 0, "the lease is free again");
     let next = Running::start(&db, options(&broker));
-    let asked = Instant::now();
     until("the next relay leads", async || next.handle.status().active).await;
-    assert!(asked.elapsed() < Duration::from_secs(1), "the lease is free again: {:?}", asked.elapsed());
     next.stop().await;
 }
 
@@ -63,12 +64,11 @@ async fn the_lease_of_a_process_that_is_gone_is_taken_at_once(db: Database) {
     let gone = owner.replace(&format!("/{}/", std::process::id()), &format!("/{}/", child.id()));
     assert_ne!(gone, owner, "the owner names its process");
     let sql = "UPDATE relay_lease SET owner = $1, expires_at = $2";
-    db::exec(db.writer(), sql, [gone.into(), (db::now() + Duration::from_secs(5)).into()]).await.unwrap();
-    let asked = Instant::now();
-    ops::embedded_restart(&db, std::slice::from_ref(&db)).await.unwrap();
-    if cfg!(target_os = "linux") {
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    }
+    // Where the dead cannot be told from the living, the lease is waited for.
+    let lease = if cfg!(target_os = "linux") { PATIENCE * 10 } else { Duration::from_secs(5) };
+    db::exec(db.writer(), sql, [gone.into(), (db::now() + lease).into()]).await.unwrap();
+    let restart = ops::embedded_restart(&db, std::slice::from_ref(&db));
+    tokio::time::timeout(PATIENCE, restart).await.expect("nobody is waited for").unwrap();
 }
 
 /// One database plays all parts.

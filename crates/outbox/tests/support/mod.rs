@@ -7,7 +7,7 @@ pub(crate) mod proxy;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use contracts::{control::Decision, envelope::CloudEvent};
@@ -71,9 +71,7 @@ impl TestDatabase {
     }
 
     async fn migrated(url: String, folder: Option<tempfile::TempDir>) -> Self {
-        let mut options = db::Options::default();
-        options.transaction_timeout = Duration::from_secs(5);
-        let db = Database::connect(&url, &options).await.unwrap();
+        let db = Database::connect(&url, &db::Options::default()).await.unwrap();
         outbox::migrate(&db, own_migrations()).await.unwrap();
         Self { db, url, _folder: folder }
     }
@@ -149,9 +147,29 @@ impl Effects for Recorder {
             Some(Mood::Reject) => Err(EffectError::Reject("the rule says no".to_owned())),
             Some(Mood::Retry) => Err(EffectError::Retry("not now".to_owned())),
             Some(Mood::Environment) => Err(db::environment_error("the disk is full").into()),
-            Some(Mood::Panic) => panic!("the effect of {} panics", event.inbound.id),
+            Some(Mood::Panic) => {
+                hide_planned_panics();
+                panic!("{PLANNED} {} panics", event.inbound.id)
+            }
         }
     }
+}
+
+/// How a planned panic begins.
+const PLANNED: &str = "the effect of";
+
+/// To find out where a panic came from, where that is asked for, takes a slow machine seconds, in the midst of a transaction.
+fn hide_planned_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let planned = panic.payload().downcast_ref::<String>().is_some_and(|said| said.starts_with(PLANNED));
+            if !planned {
+                usual(panic);
+            }
+        }));
+    });
 }
 
 pub(crate) fn gate(db: &Database) -> (Gate<Recorder>, Recorder) {
@@ -291,6 +309,28 @@ pub(crate) fn foreign_start(project: &str, offset: i64) -> Record {
 
 pub(crate) fn verdict(letter_id: &str) -> Decision {
     Decision { letter_id: letter_id.to_owned(), by: "ada".to_owned(), why: "seen to".to_owned() }
+}
+
+/// The same database for transactions that may last this long.
+pub(crate) async fn hasty(db: &Database, transaction_timeout: Duration) -> Database {
+    let mut options = db::Options::default();
+    options.transaction_timeout = transaction_timeout;
+    // A test's address is shown whole: there is no password in it.
+    Database::connect(db.shown(), &options).await.unwrap()
+}
+
+/// What the pool does while the environment is away: the same batch again.
+pub(crate) async fn until_taken<E: Effects>(gate: &Gate<E>, batch: &[Record]) {
+    let deadline = Instant::now() + 3 * kafka::PATIENCE;
+    loop {
+        match gate.handle(batch).await {
+            Ok(()) => return,
+            Err(HandlerError::Unavailable { cause }) => {
+                assert!(Instant::now() < deadline, "the same batch runs out of time again and again: {cause}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
 /// What the pool does with one record: an attempt, then a dead letter when it is rejected.
