@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use testkit::{
     Missing,
     kafka::{BROKERS_ENV, Kafka, Topics, produce, read_all},
@@ -57,6 +58,29 @@ fn each_test_gets_an_empty_postgres_database_and_a_kill_keeps_it() {
     });
     assert!(answers, "the database of before the kill is there");
     postgres.stop().unwrap();
+}
+
+#[test]
+fn postgres_starts_again_though_a_session_outlived_its_kill() {
+    let Some(mut postgres) = own(Postgres::given(), Postgres::start) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = postgres.url().to_owned();
+    let connect = || async { sea_orm::Database::connect(&url).await.unwrap() };
+    // A session that counts does not look whether its server lives.
+    let session = runtime.block_on(connect());
+    let counts = runtime.spawn(async move {
+        session.execute_unprepared("SELECT count(*) FROM generate_series(1, 2000000) /* counts */").await
+    });
+    let watcher = runtime.block_on(connect());
+    let running = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%/* counts */' AND pid <> pg_backend_pid()";
+    let counting = wait_until_blocking(Duration::from_secs(30), || {
+        let rows = runtime.block_on(watcher.query_all_raw(Statement::from_string(DbBackend::Postgres, running)));
+        rows.is_ok_and(|rows| !rows.is_empty()).then_some(())
+    });
+    assert!(counting.is_some() && !counts.is_finished(), "the session counts");
+    postgres.kill().unwrap();
+    postgres.restart().unwrap();
+    assert!(runtime.block_on(async { connect().await.ping().await.is_ok() }), "it answers again");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 use crate::{Child, child::Watchdog, free_port};
 
+/// What a server says of data that sessions of a killed one still use.
+const STILL_IN_USE: &str = "pre-existing shared memory block";
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Server {
     port: u16,
     binaries: Binaries,
     process: Option<Child>,
+    /// Bytes of the log when the process was started.
+    log_before: usize,
     dir: TempDir,
     /// Removes the folder when this process dies without dropping it.
     sweeper: Watchdog,
@@ -32,7 +36,7 @@ impl Server {
             .context("cannot make a folder for PostgreSQL")?;
         let sweeper = Watchdog::new(&["sh", "-c", "sleep 1; rm -rf \"$0\"", &dir.path().to_string_lossy()])?;
         binaries.give_away(dir.path())?;
-        let mut server = Self { port: free_port(), binaries, process: None, dir, sweeper };
+        let mut server = Self { port: free_port(), binaries, process: None, log_before: 0, dir, sweeper };
         server.initialise()?;
         server.run()?;
         Ok(server)
@@ -54,14 +58,21 @@ impl Server {
             .arg(self.dir.path());
         // fsync stays on: what a kill leaves behind is part of what the tests show.
         command.args(["-c", "max_connections=300"]);
-        self.process = Some(Child::spawn(command, &self.dir.path().join("server.out"))?);
+        self.log_before = std::fs::metadata(self.log()).map_or(0, |log| usize::try_from(log.len()).unwrap_or(0));
+        self.process = Some(Child::spawn(command, &self.log())?);
         Ok(())
     }
 
-    /// Whether the process has ended by itself.
+    /// Why the process has ended by itself, unless it was too early: after a kill the old sessions take a moment to
+    /// notice, and until then the data is theirs. It is started once more then.
     pub(super) fn died(&mut self) -> Option<String> {
         let ended = self.process.as_mut()?.exited().ok()??;
-        let log = std::fs::read_to_string(self.dir.path().join("server.out")).unwrap_or_default();
+        let log = std::fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(log.get(self.log_before..).unwrap_or_default());
+        if log.contains(STILL_IN_USE) {
+            self.process = None;
+            return self.run().err().map(|error| format!("{error:#}"));
+        }
         Some(format!("PostgreSQL ended with {ended}: {}", log.lines().last().unwrap_or_default()))
     }
 
@@ -91,6 +102,10 @@ impl Server {
             bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("server.out")
     }
 
     fn data(&self) -> PathBuf {

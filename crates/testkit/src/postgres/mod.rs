@@ -15,6 +15,8 @@ use crate::{Missing, container::Container, wait_until_blocking};
 pub const URL_ENV: &str = "CTMS_TEST_POSTGRES_URL";
 
 const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long one question may take until it is asked again.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A PostgreSQL that answers. One that we started ends when this is dropped.
 #[derive(Debug)]
@@ -144,16 +146,17 @@ impl Postgres {
         let url = self.url.clone();
         let asks = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(async {
-                let server = sea_orm::Database::connect(
-                    ConnectOptions::new(&url).max_connections(1).sqlx_logging(false).to_owned(),
-                )
-                .await
-                .ok()?;
-                let answered = server.execute_unprepared("SELECT 1").await.is_ok();
-                server.close().await.ok()?;
-                answered.then_some(())
-            })
+            // Refused connections are tried again for long; meanwhile the server may have died.
+            runtime
+                .block_on(tokio::time::timeout(ASK_TIMEOUT, async {
+                    let mut options = ConnectOptions::new(&url);
+                    options.max_connections(1).sqlx_logging(false);
+                    let server = sea_orm::Database::connect(options).await.ok()?;
+                    let answered = server.execute_unprepared("SELECT 1").await.is_ok();
+                    server.close().await.ok()?;
+                    answered.then_some(())
+                }))
+                .ok()?
         };
         let ready = wait_until_blocking(READY_DEADLINE, || {
             if let Node::Local(server) = &mut self.node
