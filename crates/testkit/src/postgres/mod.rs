@@ -146,17 +146,16 @@ impl Postgres {
         let url = self.url.clone();
         let asks = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let answers = async {
+                let mut options = ConnectOptions::new(&url);
+                options.max_connections(1).sqlx_logging(false);
+                let server = sea_orm::Database::connect(options).await.ok()?;
+                let answered = server.execute_unprepared("SELECT 1").await.is_ok();
+                server.close().await.ok()?;
+                answered.then_some(())
+            };
             // Refused connections are tried again for long; meanwhile the server may have died.
-            runtime
-                .block_on(tokio::time::timeout(ASK_TIMEOUT, async {
-                    let mut options = ConnectOptions::new(&url);
-                    options.max_connections(1).sqlx_logging(false);
-                    let server = sea_orm::Database::connect(options).await.ok()?;
-                    let answered = server.execute_unprepared("SELECT 1").await.is_ok();
-                    server.close().await.ok()?;
-                    answered.then_some(())
-                }))
-                .ok()?
+            runtime.block_on(async { tokio::time::timeout(ASK_TIMEOUT, answers).await }).ok()?
         };
         let ready = wait_until_blocking(READY_DEADLINE, || {
             if let Node::Local(server) = &mut self.node
