@@ -1,5 +1,5 @@
 //! What rdkafka does not wrap, in safe types: queues that are drained in batches, native messages, topic ids, the question
-//! which group protocol a broker speaks, commits with a time limit, errors for tests, and the broker that `ctms dev` hosts in its own process.
+//! which group protocol a broker speaks, commits with a time limit and what is written beside their offsets, errors for tests, and the broker that `ctms dev` hosts in its own process.
 //!
 //! This is the only crate with `unsafe`. Each block says why it is sound, and `tests/conformance.rs` holds the facts about
 //! librdkafka that the blocks lean on against the library that is linked. It knows nothing of services, events or pools.
@@ -11,6 +11,7 @@ mod fault;
 mod group_protocol;
 mod identity;
 mod message;
+mod metadata;
 mod owned;
 mod queue;
 
@@ -20,4 +21,5 @@ pub use fault::{FaultError, test_fatal_error};
 pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};
 pub use identity::{DescribeError, cluster_id, is_embedded_cluster, topic_ids};
 pub use message::{Header, Headers, MessageError, NativeMessage, TopicPtr};
+pub use metadata::commit_metadata;
 pub use queue::{ForwardError, QueueError, QueueHandle, SharedQueue};

@@ -124,6 +124,16 @@ impl NativeMessage {
         self.raw().offset
     }
 
+    /// The epoch of the partition's leader that wrote this record. It grows with the offsets, and a leader that came after one was lost with
+    /// records writes with a higher one. `None` for records in formats older than v2.
+    #[must_use]
+    #[inline]
+    pub fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is valid, and the call only reads it.
+        let epoch = unsafe { rdsys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        (epoch >= 0).then_some(epoch)
+    }
+
     /// Milliseconds since the epoch, by the producer's or the broker's clock, as the topic is configured.
     #[must_use]
     #[inline]
@@ -159,10 +169,8 @@ impl NativeMessage {
         if raw.err != RD_KAFKA_RESP_ERR_NO_ERROR || raw.payload.is_null() || raw.len == 0 {
             return false;
         }
-        // SAFETY: the message is valid, and the call only reads it.
-        let epoch = unsafe { rdsys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
-        // Only batches of format v2 have an epoch; older ones say -1.
-        if epoch < 0 {
+        // Only batches of format v2 have an epoch.
+        if self.leader_epoch().is_none() {
             return false;
         }
         // SAFETY: in format v2 a record is, in one piece, (.., value, number of headers, headers), and librdkafka's payload, unless empty, points into

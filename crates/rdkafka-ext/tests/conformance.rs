@@ -81,6 +81,7 @@ fn no_key_no_value_and_no_header_differ_from_empty_ones() {
     assert_eq!((messages[0].key(), messages[0].payload()), (None, None));
     assert_eq!((messages[1].key(), messages[1].payload()), (Some(&b""[..]), Some(&b""[..])));
     assert_eq!(messages[0].headers().count(), 0);
+    assert_eq!(messages[0].leader_epoch(), Some(0), "the first leader's");
     drop(messages);
     assert_eq!(member.leave(), 0);
 }
