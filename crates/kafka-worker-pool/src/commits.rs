@@ -12,10 +12,12 @@ use tokio::time::Instant;
 use worker_pool::{Backoff, mix};
 
 use crate::handler::BoxError;
-use crate::partitions::{Partition, Partitions, Tenure};
+use crate::options::Options;
+use crate::partition::{Partition, Tenure};
+use crate::partitions::Partitions;
 use crate::positions::PositionStore;
 use crate::record::TopicPartition;
-use crate::source::Source;
+use crate::source::{Position, Source};
 
 /// How long one save may take before it counts as failed.
 pub(crate) const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +65,9 @@ struct Saving {
 pub(crate) struct Commits {
     store: Option<Arc<dyn AnyStore>>,
     runtime: Handle,
-    interval: Duration,
+    save_interval: Duration,
+    commit_interval: Duration,
+    last_note: Instant,
     saving: Option<Saving>,
     last_save: Instant,
     /// Saves that failed in a row, and when the next may be tried.
@@ -74,12 +78,14 @@ pub(crate) struct Commits {
 }
 
 impl Commits {
-    pub(crate) fn new(store: Option<Arc<dyn AnyStore>>, runtime: Handle, interval: Duration, group: &str) -> Self {
+    pub(crate) fn new(store: Option<Arc<dyn AnyStore>>, runtime: Handle, options: &Options, group: &str) -> Self {
         let count = |result: &'static str| metrics::counter!("kafka_worker_pool_stored_offsets_total", "pool" => group.to_owned(), "result" => result);
         Self {
             store,
             runtime,
-            interval,
+            save_interval: options.save_interval,
+            commit_interval: Duration::from_millis(u64::from(options.commit_interval_ms)),
+            last_note: Instant::now(),
             saving: None,
             last_save: Instant::now(),
             failures: 0,
@@ -93,7 +99,7 @@ impl Commits {
     fn storable(&self, partition: &Partition) -> Option<i64> {
         match self.store {
             Some(_) => partition.saved,
-            None => partition.ledger.watermark(),
+            None => partition.position(),
         }
     }
 
@@ -135,7 +141,7 @@ impl Commits {
             }
             return Some(answer);
         }
-        if (!hurry && self.last_save.elapsed() < self.interval) || Instant::now() < self.not_before {
+        if (!hurry && self.last_save.elapsed() < self.save_interval) || Instant::now() < self.not_before {
             return None;
         }
         self.last_save = Instant::now();
@@ -166,27 +172,72 @@ impl Commits {
         None
     }
 
-    /// Gives the client what may be committed and has moved.
-    pub(crate) fn store(&self, source: &impl Source, partitions: &mut Partitions) {
+    /// Gives the client what may be committed and has moved, and beside it, in so many bytes, what is done above.
+    pub(crate) fn store(&self, source: &impl Source, partitions: &mut Partitions, bytes_max: usize) {
         let mut moved = Vec::new();
-        let mut positions = Vec::new();
         for (slot, partition) in partitions.live() {
-            let Some(position) = self.storable(partition) else {
+            let Some(offset) = self.storable(partition) else {
                 continue;
             };
-            if partition.stored != Some(position) {
-                moved.push(slot);
-                positions.push((partition.name.clone(), position));
+            let is_too_large = bytes_max == 0 && partition.noted.is_some();
+            if partition.stored != Some(offset) || is_too_large {
+                let metadata = partition.note(bytes_max);
+                moved.push((slot, Position { name: partition.name.clone(), offset, metadata }));
             }
         }
-        if moved.is_empty() {
+        self.give(source, partitions, moved);
+    }
+
+    /// Commits what is done above positions that stand still: the client by itself commits only those that move. Every commit interval, or
+    /// at once if `hurry`; `again` also what was given before.
+    pub(crate) fn note(
+        &mut self,
+        source: &impl Source,
+        partitions: &mut Partitions,
+        bytes_max: usize,
+        hurry: bool,
+        again: impl FnOnce() -> bool,
+    ) {
+        if !hurry && self.last_note.elapsed() < self.commit_interval {
             return;
         }
+        self.last_note = Instant::now();
+        let again = again();
+        let mut notes = Vec::new();
+        for (slot, partition) in partitions.live() {
+            let Some(metadata) = partition.note(bytes_max) else {
+                continue;
+            };
+            let Some(offset) = partition.stored.filter(|stored| Some(*stored) == partition.position()) else {
+                continue;
+            };
+            if again || partition.noted.as_ref() != Some(&metadata) {
+                notes.push((slot, Position { name: partition.name.clone(), offset, metadata: Some(metadata) }));
+            }
+        }
+        if notes.is_empty() {
+            return;
+        }
+        let positions: Vec<Position> = notes.iter().map(|(_, position)| position.clone()).collect();
+        self.give(source, partitions, notes);
+        if let Err(error) = source.commit(&positions) {
+            tracing::debug!(error, "what is done above positions was not committed");
+        }
+    }
+
+    fn give(&self, source: &impl Source, partitions: &mut Partitions, given: Vec<(u32, Position)>) {
+        if given.is_empty() {
+            return;
+        }
+        let (slots, positions): (Vec<u32>, Vec<Position>) = given.into_iter().unzip();
         let answers = source.store(&positions);
-        for ((slot, (name, position)), answer) in moved.into_iter().zip(positions).zip(answers) {
+        for ((slot, position), answer) in slots.into_iter().zip(positions).zip(answers) {
+            let name = &position.name;
             match answer {
                 Ok(()) => {
-                    partitions.get_mut(slot).stored = Some(position);
+                    let partition = partitions.get_mut(slot);
+                    partition.stored = Some(position.offset);
+                    partition.noted = position.metadata;
                     self.stored_ok.increment(1);
                 }
                 Err(error) => {
@@ -235,7 +286,7 @@ mod tests {
         let slot = partitions.assign(&TopicPartition::new("t", 0), Begin::Fresh);
         let ticket = partitions.dispatch(slot, 5, 0, 1, Instant::now());
         assert!(partitions.complete(slot, partitions.get(slot).generation, ticket));
-        let commits = Commits::new(Some(Arc::new(store.clone())), Handle::current(), Duration::from_millis(250), "g");
+        let commits = Commits::new(Some(Arc::new(store.clone())), Handle::current(), &Options::default(), "g");
         (partitions, commits)
     }
 

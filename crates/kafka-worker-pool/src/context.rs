@@ -12,6 +12,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::runtime::Handle;
 
 use crate::commits::AnyStore;
+use crate::lives::Lives;
 use crate::options::Options;
 use crate::shared::Shared;
 
@@ -21,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) group: Arc<str>,
     pub(crate) store: Option<Arc<dyn AnyStore>>,
     pub(crate) runtime: Handle,
+    /// Lives of topics that were asked for.
+    pub(crate) lives: Lives,
 }
 
 impl ClientContext for Context {
@@ -95,6 +98,7 @@ impl ConsumerContext for Context {
             // There was nothing to commit.
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => return,
             Err(error) => {
+                self.shared.note_failed_commit(error.rdkafka_error_code());
                 tracing::debug!(group = &*self.group, %error, "a commit failed; the next one covers it");
                 "error"
             }

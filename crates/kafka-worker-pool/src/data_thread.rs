@@ -21,9 +21,10 @@ use crate::errors::PoolError;
 use crate::handler::Handler;
 use crate::meters::Meters;
 use crate::options::Options;
-use crate::partitions::{Partitions, Tenure};
+use crate::partition::Tenure;
+use crate::partitions::Partitions;
 use crate::record::Record;
-use crate::shared::{Command, Shared};
+use crate::shared::{Assigned, Command, Shared};
 use crate::source::Source;
 use crate::work::{KafkaWork, News};
 
@@ -74,6 +75,8 @@ pub(crate) struct State {
     pub(crate) done_directly: u64,
     /// Records taken in the drain under way.
     pub(crate) taken: u64,
+    /// The slot of the last of them.
+    pub(crate) last_slot: Option<u32>,
     natives: Vec<NativeMessage>,
     /// Bytes of the largest record of the last drain: how far the next may go.
     pub(crate) largest_bytes: usize,
@@ -96,6 +99,7 @@ impl State {
             waits: None,
             done_directly: 0,
             taken: 0,
+            last_slot: None,
             natives: Vec::with_capacity(QUANTUM),
             largest_bytes: 1,
             has_fetch_error: false,
@@ -148,6 +152,7 @@ impl<H: Handler> DataThread<H> {
         }
         if !natives.is_empty() {
             self.state.largest_bytes = 1;
+            self.state.last_slot = None;
             let now = Instant::now();
             for native in natives.drain(..) {
                 self.receive(&native);
@@ -185,8 +190,9 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
                 // The event thread is gone, so nobody serves rebalances: going on would only double work.
                 Err(TryRecvError::Disconnected) | Ok(Command::Quit) => return true,
                 Ok(Command::Assign { partitions, ack }) => {
-                    for (name, begin) in partitions {
-                        self.state.partitions.assign(&name, begin);
+                    for Assigned { name, begin, known } in partitions {
+                        let slot = self.state.partitions.assign(&name, begin);
+                        self.state.partitions.get_mut(slot).known = known;
                     }
                     self.renew_board();
                     ack.send(()).ok();
@@ -275,7 +281,7 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
                     true
                 }
                 Waits::NoMore => {
-                    self.commits.store(&self.queue, &mut self.state.partitions);
+                    self.pass_on_to_kafka(true);
                     if drain.is_revoke {
                         self.end(&drain.slots);
                     }
@@ -291,8 +297,16 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
         self.save(false);
         if self.state.last_store.elapsed() >= STORE_INTERVAL {
             self.state.last_store = Instant::now();
-            self.commits.store(&self.queue, &mut self.state.partitions);
+            self.pass_on_to_kafka(false);
         }
+    }
+
+    fn pass_on_to_kafka(&mut self, hurry: bool) {
+        let refuses = self.shared.is_metadata_refused.load(Ordering::Acquire);
+        let bytes_max = if refuses { 0 } else { self.options.commit_metadata_bytes };
+        let again = || self.shared.has_failed_commit.swap(false, Ordering::AcqRel);
+        self.commits.store(&self.queue, &mut self.state.partitions, bytes_max);
+        self.commits.note(&self.queue, &mut self.state.partitions, bytes_max, hurry, again);
     }
 
     fn save(&mut self, hurry: bool) {

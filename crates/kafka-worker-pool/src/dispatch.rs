@@ -17,7 +17,7 @@ use crate::data_thread::DataThread;
 use crate::errors::PoolError;
 use crate::handler::Handler;
 use crate::options::Order;
-use crate::partitions::Tenure;
+use crate::partition::Tenure;
 use crate::record::{Record, TopicPartition};
 use crate::shared::{Begin, HeldSince, Restart};
 use crate::source::Source;
@@ -96,6 +96,12 @@ impl<H: Handler> DataThread<H> {
             return;
         }
         partition.last_offset = Some(native.offset());
+        if !partition.known.is_empty() {
+            partition.known.hold_against(native.offset(), native.leader_epoch());
+        }
+        if self.state.last_slot.replace(slot) != Some(slot) {
+            partition.epoch = native.leader_epoch();
+        }
         let (key, lane) = if self.keys.is_of_own_keys() {
             let key = self.keys.of_own_key(slot, native.key());
             (Some(key), lane_of(key, self.state.lanes.len()))
@@ -170,12 +176,23 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
             // It came back to us while it was paused.
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
+        } else if !partition.known.is_empty() && self.was_done(slot, record.offset) {
+            // It is in the ledger; nobody is called.
         } else if *is_direct && self.may_call_directly(key) {
             *is_direct = self.call_directly(slot, record, key, now);
         } else if let Some(record) = self.dispatch(slot, record, key, now) {
             self.state.partitions.set_aside(slot, record);
             self.stop(slot);
         }
+    }
+
+    /// True if the commit this assignment began at says that the record was done. The ledger has it then.
+    fn was_done(&mut self, slot: u32, offset: i64) -> bool {
+        let was_done = self.state.partitions.get_mut(slot).knows_done(offset);
+        if was_done {
+            self.meters.already_done.increment(1);
+        }
+        was_done
     }
 
     /// Hands a record to its lane, or back when its key is at its cap.
@@ -294,6 +311,9 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
         self.state.partitions.get_mut(slot).full_key = None;
         let now = Instant::now();
         while let Some(record) = self.state.partitions.take_aside(slot) {
+            if self.was_done(slot, record.offset) {
+                continue;
+            }
             let key = self.keys.hash(slot, &record);
             if let Some(record) = self.dispatch(slot, record, key, now) {
                 self.state.partitions.put_back(slot, record);

@@ -241,7 +241,7 @@ impl EventThread {
         let offset = offset_of(begin);
         let restarted = consumer.incremental_unassign(&list).and_then(|()| {
             set_offset(&mut list, name, offset);
-            context.take_over(consumer, vec![(name.clone(), begin)]);
+            context.take_over(consumer, vec![context.with_nothing_known(consumer, name.clone(), begin)]);
             consumer.incremental_assign(&list)
         });
         match restarted {
@@ -284,6 +284,11 @@ impl EventThread {
             match tried {
                 // Of what was lost or let go meanwhile there is nothing left to commit.
                 Ok(()) => return self.shared.commit_failure.get().cloned(),
+                Err(error)
+                    if error.code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) && Instant::now() < deadline =>
+                {
+                    self.shared.note_failed_commit(error.code());
+                }
                 Err(error) if Instant::now() >= deadline || self.shared.failure().is_some() => {
                     return Some(error.to_string());
                 }

@@ -2,6 +2,7 @@
 //! dispatch, not of offsets: compaction and control records leave gaps in those.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use tokio::time::Instant;
 
@@ -92,6 +93,28 @@ impl Ledger {
         self.watermark
     }
 
+    /// The lowest offset dispatched and not done: the ring's front is never done.
+    pub(crate) fn first_undone(&self) -> Option<i64> {
+        self.ring.front().map(|entry| entry.offset)
+    }
+
+    /// The offset after the last that was dispatched, of those that are not forgotten.
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.ring.back().map(|entry| entry.offset + 1).or(self.watermark)
+    }
+
+    /// True if records are done above one that is not.
+    pub(crate) fn has_done_ahead(&self) -> bool {
+        self.ring.len() > self.undone
+    }
+
+    /// The offsets above the first record that is not done in which all that was dispatched is done, in rising order.
+    pub(crate) fn done_ahead(&self) -> impl Iterator<Item = Range<i64>> {
+        // Between two records of the ring lie none, or records that came done and share an entry: an entry reaches down to the one before.
+        let below = self.ring.iter().map(|entry| entry.offset + 1);
+        below.zip(self.ring.iter().skip(1)).filter(|(_, entry)| entry.is_done).map(|(end, entry)| end..entry.offset + 1)
+    }
+
     /// Records dispatched and not done.
     pub(crate) fn undone(&self) -> usize {
         self.undone
@@ -178,6 +201,27 @@ mod tests {
         let late = ledger.dispatch(1_006, 1, 10, Instant::now());
         assert!(ledger.complete(late).is_some());
         assert_eq!(ledger.watermark(), Some(1_007));
+    }
+
+    #[test]
+    fn what_is_done_ahead_holds_no_record_that_is_not_done() {
+        let (mut ledger, tickets) = ledger(&[5, 6, 9, 20, 21]);
+        let ahead = |ledger: &Ledger| ledger.done_ahead().map(|run| (run.start, run.end)).collect::<Vec<_>>();
+        assert!(!ledger.has_done_ahead() && ahead(&ledger).is_empty());
+        ledger.complete(tickets[2]);
+        assert_eq!(ahead(&ledger), [(7, 10)], "where nothing was, nothing is to be done");
+        ledger.complete(tickets[3]);
+        ledger.done_at_once(30);
+        ledger.done_at_once(31);
+        assert_eq!(ahead(&ledger), [(7, 10), (10, 21), (22, 32)]);
+        assert_eq!((ledger.first_undone(), ledger.end()), (Some(5), Some(32)));
+        ledger.complete(tickets[0]);
+        assert_eq!((ledger.watermark(), ahead(&ledger)), (Some(6), vec![(7, 10), (10, 21), (22, 32)]));
+        ledger.complete(tickets[1]);
+        assert_eq!((ledger.watermark(), ahead(&ledger)), (Some(21), vec![(22, 32)]));
+        ledger.complete(tickets[4]);
+        assert!(!ledger.has_done_ahead());
+        assert_eq!((ledger.first_undone(), ledger.end()), (None, Some(32)));
     }
 
     #[test]

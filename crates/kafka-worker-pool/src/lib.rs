@@ -24,6 +24,7 @@
 //! SQL.
 #![warn(missing_docs)]
 
+mod ahead;
 mod blocking;
 mod builder;
 mod client;
@@ -45,9 +46,11 @@ mod json;
 mod kafka_letters;
 mod ledger;
 mod letters;
+mod lives;
 mod meters;
 pub mod migrate;
 mod options;
+mod partition;
 mod partitions;
 mod positions;
 mod rebalance;

@@ -14,6 +14,8 @@ pub(crate) struct Meters {
     pub(crate) stops: Counter,
     /// `kafka_worker_pool_position_resets_total`: partitions started anew because the broker did not have their position.
     pub(crate) resets: Counter,
+    /// `kafka_worker_pool_already_done_total`: records that an earlier assignment had done above the position it committed.
+    pub(crate) already_done: Counter,
     in_flight: Gauge,
     in_flight_bytes: Gauge,
     oldest: Gauge,
@@ -31,6 +33,7 @@ impl Meters {
             stale: count("kafka_worker_pool_stale_completions_total"),
             stops: count("kafka_worker_pool_stops_total"),
             resets: count("kafka_worker_pool_position_resets_total"),
+            already_done: count("kafka_worker_pool_already_done_total"),
             in_flight: level("kafka_worker_pool_in_flight"),
             in_flight_bytes: level("kafka_worker_pool_in_flight_bytes"),
             oldest: level("kafka_worker_pool_oldest_in_flight_seconds"),

@@ -110,6 +110,10 @@ pub struct Options {
     pub fetch_wait_max_ms: u32,
     /// How often librdkafka commits stored offsets to Kafka. Default 500 ms.
     pub commit_interval_ms: u32,
+    /// Bytes that may stand beside each committed offset, in its metadata, to say which records above it are done: a new assignment does
+    /// not hand those out again. Zero: none, and what others wrote there is not read. Nothing is written or read where a `PositionStore`
+    /// is given, or on brokers whose topics have no id (older than 2.8). Default 4,096, which is Kafka's `offset.metadata.max.bytes`.
+    pub commit_metadata_bytes: usize,
     /// How often positions go to the `PositionStore`, if one is given. Default 250 ms.
     pub save_interval: Duration,
     /// Where a partition without any position starts. What is chosen is kept at once, as a position like any other: a restart before the
@@ -151,6 +155,7 @@ impl Default for Options {
             heartbeat_interval_ms: 3_000,
             fetch_wait_max_ms: 100,
             commit_interval_ms: 500,
+            commit_metadata_bytes: 4_096,
             save_interval: Duration::from_millis(250),
             start: Start::Earliest,
             start_offsets: BTreeMap::new(),
@@ -175,6 +180,9 @@ const RESERVED: [&str; 8] = [
 
 /// Longer drains cannot end before the broker takes the partitions away.
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// What the protocol's strings can hold.
+const COMMIT_METADATA_BYTES_MAX: usize = 32_767;
 
 impl Options {
     /// The label `pool` of the metrics.
@@ -222,6 +230,14 @@ impl Options {
                 "drain_timeout",
                 &value,
                 "use an hour or less: a revoke waits for it, and the broker waits only for max.poll.interval.ms",
+            ));
+        }
+        if self.commit_metadata_bytes > COMMIT_METADATA_BYTES_MAX {
+            let value = self.commit_metadata_bytes.to_string();
+            return Err(StartError::option(
+                "commit_metadata_bytes",
+                &value,
+                "use 32767 or less: Kafka's protocol has no room for more",
             ));
         }
         if let Some((name, value)) = self.client.iter().find(|(name, _)| RESERVED.contains(&name.as_str())) {

@@ -7,50 +7,15 @@ use rdkafka_ext::TopicPtr;
 use tokio::time::Instant;
 use worker_pool::KeyMap;
 
+use crate::ahead::Known;
 use crate::copy::keep;
 use crate::ledger::{Freed, Ledger};
+use crate::partition::{Partition, Tenure};
 use crate::record::{Record, TopicPartition};
-use crate::shared::{Begin, HeldSince};
+use crate::shared::Begin;
 
 /// Keys whose room is kept though it is not used.
 const KEYS_KEPT: usize = 16_384;
-
-/// Whose a partition is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tenure {
-    /// Ours: its records are dispatched.
-    Owned,
-    /// Being revoked: its records in hand are finished, no new ones are dispatched.
-    Draining,
-    /// Somebody else's.
-    Gone,
-}
-
-/// One partition and its current, or last, assignment.
-#[derive(Debug)]
-pub(crate) struct Partition {
-    pub(crate) name: TopicPartition,
-    pub(crate) tenure: Tenure,
-    /// Grows with every assignment of any partition; completions of an older one are ignored.
-    pub(crate) generation: u32,
-    pub(crate) begin: Begin,
-    pub(crate) ledger: Ledger,
-    /// Highest offset taken in this assignment.
-    pub(crate) last_offset: Option<i64>,
-    /// True while the partition is paused at the client, because a record is held, a key is at its cap, or the user paused it.
-    pub(crate) is_stopped: bool,
-    /// True between the user's pause and resume.
-    pub(crate) is_paused: bool,
-    /// Taken from the client and not dispatched, while stopped: at most one drain of the fetch queue.
-    pub(crate) backlog: VecDeque<Record>,
-    /// The key at its cap.
-    pub(crate) full_key: Option<u64>,
-    pub(crate) held: Vec<HeldSince>,
-    /// Last position given to the `PositionStore`.
-    pub(crate) saved: Option<i64>,
-    /// Last position given to Kafka.
-    pub(crate) stored: Option<i64>,
-}
 
 /// The table, and the sums over it.
 #[derive(Debug, Default)]
@@ -186,6 +151,8 @@ impl Partitions {
                 Begin::Chosen(position) => Ledger::starting_at(position),
                 Begin::Kept(_) | Begin::Fresh | Begin::Unknown => Ledger::default(),
             },
+            known: Known::default(),
+            epoch: None,
             last_offset: None,
             is_stopped: false,
             is_paused: self.paused.contains(name),
@@ -194,6 +161,7 @@ impl Partitions {
             held: Vec::new(),
             saved: None,
             stored: None,
+            noted: None,
         };
         if let Some(slot) = self.slot_of(name) {
             self.end(slot);
@@ -318,6 +286,7 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::HeldSince;
 
     fn record(offset: i64) -> Record {
         Record { offset, value: Some(bytes::Bytes::from_static(b"12345")), ..Record::empty() }

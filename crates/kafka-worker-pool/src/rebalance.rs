@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use rdkafka_ext::{CommitError, commit_stored};
+use rdkafka_ext::{CommitError, commit_metadata, commit_stored};
 use tokio::time::Instant;
 
 use crate::commits::SAVE_TIMEOUT;
@@ -17,7 +17,7 @@ use crate::errors::PoolError;
 use crate::positions::EARLIEST;
 use crate::record::TopicPartition;
 use crate::report::Phase;
-use crate::shared::{Begin, Command};
+use crate::shared::{Assigned, Begin, Command};
 
 /// How long the position store may take to answer once; it is asked again until it does.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,10 +39,10 @@ impl Context {
         let names = names_of(list);
         tracing::info!(group = &*self.group, partitions = ?names, "assigned");
         if let Some(begins) = self.begins(consumer, &names) {
-            for (name, begin) in names.iter().zip(&begins) {
-                set_offset(list, name, offset_of(*begin));
+            for assigned in &begins {
+                set_offset(list, &assigned.name, offset_of(assigned.begin));
             }
-            if self.take_over(consumer, names.into_iter().zip(begins).collect()) {
+            if self.take_over(consumer, begins) {
                 // A pause outlives an assignment inside librdkafka; a partition that comes back must not stand still.
                 if let Err(error) = consumer.resume(list) {
                     tracing::debug!(group = &*self.group, %error, "nothing to resume");
@@ -70,9 +70,9 @@ impl Context {
     }
 
     /// Forwards partitions to the shared queue and has the data thread open their books.
-    pub(crate) fn take_over(&self, consumer: &BaseConsumer<Self>, partitions: Vec<(TopicPartition, Begin)>) -> bool {
-        for (name, _) in &partitions {
-            if !self.forward(consumer, name) {
+    pub(crate) fn take_over(&self, consumer: &BaseConsumer<Self>, partitions: Vec<Assigned>) -> bool {
+        for assigned in &partitions {
+            if !self.forward(consumer, &assigned.name) {
                 return false;
             }
         }
@@ -141,6 +141,7 @@ impl Context {
             let may_pass = error.code() == Some(RDKafkaErrorCode::RebalanceInProgress);
             if !may_pass || Instant::now() >= deadline || consumer.assignment_lost() {
                 tracing::info!(group = &*self.group, %error, "the commit on a revoke failed; some records will be read again");
+                self.shared.note_failed_commit(error.code());
                 self.shared.commit_failed(error.to_string());
                 return;
             }
@@ -155,7 +156,7 @@ impl Context {
 
     /// Where each partition begins. `None` when a stop or a loss of the assignment came before the store or the broker answered: then
     /// these partitions are never dispatched.
-    fn begins(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Option<Vec<Begin>> {
+    fn begins(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Option<Vec<Assigned>> {
         let mut begins = self.load(consumer, names)?;
         let unknown: Vec<TopicPartition> = names
             .iter()
@@ -163,18 +164,20 @@ impl Context {
             .filter(|(_, begin)| **begin == Begin::Unknown)
             .map(|(name, _)| name.clone())
             .collect();
-        if unknown.is_empty() {
-            return Some(begins);
+        let mut metadata = Vec::new();
+        if !unknown.is_empty() {
+            let committed = self.ask_committed(consumer, &unknown);
+            let fresh: Vec<TopicPartition> =
+                committed.iter().filter(|one| one.begin == Begin::Fresh).map(|one| one.name.clone()).collect();
+            let chosen = self.choose(consumer, &fresh)?;
+            for (name, begin) in names.iter().zip(&mut begins) {
+                let kept = committed.iter().find(|one| one.name == *name).map(|one| one.begin);
+                let found = chosen.iter().find(|(found, _)| found == name).map(|(_, begin)| *begin);
+                *begin = found.or(kept).unwrap_or(*begin);
+            }
+            metadata.extend(committed.into_iter().map(|one| (one.name, one.metadata)));
         }
-        let committed = self.ask_committed(consumer, &unknown);
-        let fresh: Vec<TopicPartition> =
-            committed.iter().filter(|(_, begin)| *begin == Begin::Fresh).map(|(name, _)| name.clone()).collect();
-        let chosen = self.choose(consumer, &fresh)?;
-        for (name, begin) in names.iter().zip(&mut begins) {
-            let found = chosen.iter().chain(&committed).find(|(found, _)| found == name);
-            *begin = found.map_or(*begin, |(_, found)| *found);
-        }
-        Some(begins)
+        Some(self.with_what_is_known(consumer, names.iter().cloned().zip(begins).collect(), &metadata))
     }
 
     /// Asks the store until it answers: partitions of this assignment wait, others go on.
@@ -211,7 +214,7 @@ impl Context {
 
     /// Kafka's own commits. A partition that is not among the answers is left to librdkafka, which asks too; if it finds nothing it
     /// reports so, and the partition is started by `Options::start`.
-    fn ask_committed(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Vec<(TopicPartition, Begin)> {
+    fn ask_committed(&self, consumer: &BaseConsumer<Self>, names: &[TopicPartition]) -> Vec<Committed> {
         for _ in 0..COMMITTED_TRIES {
             let mut list = TopicPartitionList::new();
             for name in names {
@@ -219,18 +222,17 @@ impl Context {
             }
             match consumer.committed_offsets(list, COMMITTED_TIMEOUT) {
                 Ok(list) => {
-                    return list
-                        .elements()
-                        .iter()
-                        .filter(|element| element.error().is_ok())
-                        .map(|element| {
-                            let begin = match element.offset() {
-                                Offset::Offset(offset) => Begin::Kept(offset),
-                                _ => Begin::Fresh,
-                            };
-                            (TopicPartition::new(element.topic(), element.partition()), begin)
-                        })
-                        .collect();
+                    let elements = list.elements();
+                    let told =
+                        elements.iter().zip(commit_metadata(&list)).filter(|(element, _)| element.error().is_ok());
+                    let committed = told.map(|(element, metadata)| {
+                        let begin = match element.offset() {
+                            Offset::Offset(offset) => Begin::Kept(offset),
+                            _ => Begin::Fresh,
+                        };
+                        Committed { name: TopicPartition::new(element.topic(), element.partition()), begin, metadata }
+                    });
+                    return committed.collect();
                 }
                 Err(error) => tracing::debug!(group = &*self.group, %error, "committed offsets"),
             }
@@ -240,6 +242,13 @@ impl Context {
         }
         Vec::new()
     }
+}
+
+/// What Kafka says of a partition.
+struct Committed {
+    name: TopicPartition,
+    begin: Begin,
+    metadata: String,
 }
 
 fn names_of(list: &TopicPartitionList) -> Vec<TopicPartition> {

@@ -19,6 +19,7 @@ use crate::dispatch::{KeyOf, KeyRule};
 use crate::errors::PoolError;
 use crate::event_thread::EventThread;
 use crate::handler::Handler;
+use crate::lives::Lives;
 use crate::meters::Meters;
 use crate::options::Options;
 use crate::record::Record;
@@ -64,6 +65,7 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         group: Arc::clone(&events.group),
         store: store.clone(),
         runtime: events.runtime.clone(),
+        lives: Lives::default(),
     };
     let consumer = match events.consumer(protocol, context) {
         Ok(consumer) => Arc::new(consumer),
@@ -88,12 +90,7 @@ fn live<H: Handler>(parts: Parts<H>) -> Ending {
         keys: KeyRule::new(events.options.order, key_of),
         commands,
         news,
-        commits: Commits::new(
-            store,
-            events.runtime.clone(),
-            events.options.save_interval,
-            events.options.label(&events.group),
-        ),
+        commits: Commits::new(store, events.runtime.clone(), &events.options, events.options.label(&events.group)),
         meters: Meters::new(events.options.label(&events.group)),
     };
     let alarm = Alarm(Arc::clone(&events.shared));

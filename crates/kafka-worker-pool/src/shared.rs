@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_ext::QueueHandle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::ahead::Known;
 use crate::errors::PoolError;
 use crate::record::TopicPartition;
 use crate::report::{CircuitState, Ended, Phase, RunReport};
@@ -24,7 +26,7 @@ pub(crate) enum Ending {
 /// What is asked of the data thread.
 pub(crate) enum Command {
     Assign {
-        partitions: Vec<(TopicPartition, Begin)>,
+        partitions: Vec<Assigned>,
         ack: SyncSender<()>,
     },
     Revoke {
@@ -57,6 +59,14 @@ pub(crate) enum Begin {
     Fresh,
     /// Nobody could be asked: librdkafka asks Kafka for a commit, and reports it when there is none.
     Unknown,
+}
+
+/// A partition that was assigned.
+#[derive(Debug)]
+pub(crate) struct Assigned {
+    pub(crate) name: TopicPartition,
+    pub(crate) begin: Begin,
+    pub(crate) known: Known,
 }
 
 /// A partition whose position the broker does not have, to be started anew by the event thread.
@@ -142,6 +152,10 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) ending: watch::Sender<Option<Ending>>,
     failure: OnceLock<PoolError>,
+    /// A commit failed since the data thread last looked: what stands beside positions that stand still has to be given once more.
+    pub(crate) has_failed_commit: AtomicBool,
+    /// The broker takes less beside a position than it was given: from now on it is given nothing.
+    pub(crate) is_metadata_refused: AtomicBool,
     /// Why partitions were let go during a stop without their last positions committed.
     pub(crate) commit_failure: OnceLock<String>,
 }
@@ -162,6 +176,8 @@ impl Shared {
             phase: watch::Sender::new(Phase::Connecting),
             ending: watch::Sender::new(None),
             failure: OnceLock::new(),
+            has_failed_commit: AtomicBool::new(false),
+            is_metadata_refused: AtomicBool::new(false),
             commit_failure: OnceLock::new(),
         }
     }
@@ -191,6 +207,19 @@ impl Shared {
     pub(crate) fn commit_failed(&self, cause: String) {
         if self.should_stop() {
             self.commit_failure.set(cause).ok();
+        }
+    }
+
+    /// A commit failed. One that is too large would fail again and again, and positions with it.
+    pub(crate) fn note_failed_commit(&self, code: Option<RDKafkaErrorCode>) {
+        self.has_failed_commit.store(true, Ordering::Release);
+        if code == Some(RDKafkaErrorCode::OffsetMetadataTooLarge)
+            && !self.is_metadata_refused.swap(true, Ordering::AcqRel)
+        {
+            tracing::warn!(
+                "the broker refuses commits with what is done above their positions: after a crash it will be done again; \
+                 set Options::commit_metadata_bytes to the broker's offset.metadata.max.bytes or less"
+            );
         }
     }
 

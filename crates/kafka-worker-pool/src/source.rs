@@ -1,7 +1,7 @@
 //! What the books ask of a Kafka client. librdkafka's queue answers in a pool, memory in the test driver: everything else of the books is the same
 //! code in both.
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
@@ -17,7 +17,19 @@ pub(crate) trait Source {
     /// Fetches it again, from behind what was handed out.
     fn resume(&self, name: &TopicPartition) -> Result<(), String>;
     /// Takes positions to commit; an answer for each.
-    fn store(&self, positions: &[(TopicPartition, i64)]) -> Vec<Result<(), Refused>>;
+    fn store(&self, positions: &[Position]) -> Vec<Result<(), Refused>>;
+    /// Begins to commit positions now, also those that did not move.
+    fn commit(&self, positions: &[Position]) -> Result<(), String>;
+}
+
+/// What is committed of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) name: TopicPartition,
+    /// The next offset to read.
+    pub(crate) offset: i64,
+    /// What stands beside it.
+    pub(crate) metadata: Option<String>,
 }
 
 /// A position that was not taken.
@@ -44,12 +56,9 @@ impl Source for SharedQueue<Context> {
         self.consumer().resume(&list_of(name)).map_err(|error| error.to_string())
     }
 
-    fn store(&self, positions: &[(TopicPartition, i64)]) -> Vec<Result<(), Refused>> {
+    fn store(&self, positions: &[Position]) -> Vec<Result<(), Refused>> {
         let mut list = TopicPartitionList::new();
-        let add = |list: &mut TopicPartitionList, name: &TopicPartition, position: i64| {
-            list.add_partition_offset(&name.topic, name.partition, Offset::Offset(position))
-        };
-        let added: Vec<_> = positions.iter().map(|(name, position)| add(&mut list, name, *position)).collect();
+        let added: Vec<_> = positions.iter().map(|position| add(&mut list, position)).collect();
         // Each element carries its own error; the overall result is that of the last.
         let overall = self.consumer().store_offsets(&list);
         tracing::trace!(?overall, "positions stored");
@@ -62,6 +71,21 @@ impl Source for SharedQueue<Context> {
         };
         added.into_iter().map(answer).collect()
     }
+
+    fn commit(&self, positions: &[Position]) -> Result<(), String> {
+        let mut list = TopicPartitionList::new();
+        let added = positions.iter().try_for_each(|position| add(&mut list, position));
+        added.and_then(|()| self.consumer().commit(&list, CommitMode::Async)).map_err(|error| error.to_string())
+    }
+}
+
+fn add(list: &mut TopicPartitionList, position: &Position) -> Result<(), KafkaError> {
+    let mut element = list.add_partition(&position.name.topic, position.name.partition);
+    element.set_offset(Offset::Offset(position.offset))?;
+    if let Some(metadata) = &position.metadata {
+        element.set_metadata(metadata);
+    }
+    Ok(())
 }
 
 fn list_of(name: &TopicPartition) -> TopicPartitionList {

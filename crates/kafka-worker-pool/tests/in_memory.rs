@@ -141,6 +141,80 @@ async fn what_ends_after_its_assignment_counts_for_nothing() {
     assert_eq!(pool.stop().await.undone, 0);
 }
 
+/// A handler that tries "stuck" again and again until it may pass.
+fn stuck_until(is_free: &Arc<AtomicBool>) -> impl Handler {
+    let free = Arc::clone(is_free);
+    answering(Duration::ZERO, move |value| match value {
+        "stuck" if !free.load(Ordering::Relaxed) => Err(Retry::new("not yet"))?,
+        _ => Ok(()),
+    })
+}
+
+/// A pool whose first record is stuck, another of its key waits behind it, and twenty of other keys are done. Then the partition is gone,
+/// as in a crash.
+async fn crashed_with_one_stuck(options: Options, is_free: &Arc<AtomicBool>) -> TestPool<impl Handler> {
+    let mut pool = start(options, stuck_until(is_free));
+    pool.send(&place(0), "a", "stuck");
+    for number in 0..20 {
+        pool.send_after_gap(number % 3, &place(0), format!("k{number}"), format!("v{number}"));
+    }
+    pool.send(&place(0), "a", "behind");
+    pool.assign([place(0)]).await;
+    pool.until("the others are done", |pool| pool.handled() == 20).await;
+    pool.advance(Duration::from_millis(600)).await;
+    assert_eq!(pool.committed(&place(0)), Some(0));
+    pool.lose([place(0)]).await;
+    pool
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_above_a_stuck_record_is_not_handed_out_again() {
+    let is_free = Arc::new(AtomicBool::new(false));
+    let mut pool = crashed_with_one_stuck(options(), &is_free).await;
+    let before = values(&pool).len();
+    // What comes while it is paused waits aside, and is looked at later.
+    pool.monitor().pause_partitions([place(0)]);
+    pool.assign([place(0)]).await;
+    pool.advance(Duration::from_secs(1)).await;
+    pool.lose([place(0)]).await;
+    assert_eq!(values(&pool).len(), before);
+    pool.assign([place(0)]).await;
+    pool.advance(Duration::from_secs(1)).await;
+    is_free.store(true, Ordering::Relaxed);
+    pool.monitor().resume_partitions([place(0)]);
+    pool.until("the rest is done", |pool| pool.handled() == 22).await;
+    assert_eq!(values(&pool)[before..], ["stuck", "behind"]);
+    pool.send(&place(0), "k1", "new");
+    pool.until("what is new is done", |pool| pool.handled() == 23).await;
+    pool.advance(Duration::from_millis(50)).await;
+    assert_eq!(pool.committed(&place(0)), Some(22 + 19 + 1), "records, gaps, and the new one");
+    assert_eq!(pool.stop().await.undone, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_or_an_option_hands_out_everything_again() {
+    let is_free = Arc::new(AtomicBool::new(false));
+    let mut pool = crashed_with_one_stuck(options(), &is_free).await;
+    is_free.store(true, Ordering::Relaxed);
+    pool.reset(&place(0), 0);
+    pool.assign([place(0)]).await;
+    pool.until("all is done again", |pool| pool.handled() == 20 + 22).await;
+
+    is_free.store(false, Ordering::Relaxed);
+    let mut off = options();
+    off.commit_metadata_bytes = 0;
+    let mut pool = start(off, stuck_until(&is_free));
+    pool.send(&place(0), "a", "stuck");
+    pool.send(&place(0), "b", "done");
+    pool.assign([place(0)]).await;
+    pool.until("the other is done", |pool| pool.handled() == 1).await;
+    pool.advance(Duration::from_secs(1)).await;
+    assert_eq!(pool.committed(&place(0)), None);
+    pool.lose([place(0)]).await;
+    pool.assign([place(0)]).await;
+    pool.until("and is done again", |pool| pool.handled() == 2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_held_partition_stands_still_alone_until_it_is_released() {
     let is_full = Arc::new(AtomicBool::new(true));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::options::{Options, Start};
 use crate::record::{Record, TopicPartition};
 use crate::shared::Begin;
-use crate::source::{Refused, Source};
+use crate::source::{Position, Refused, Source};
 
 /// Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Memory(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     logs: BTreeMap<TopicPartition, Log>,
-    committed: BTreeMap<TopicPartition, i64>,
+    committed: BTreeMap<TopicPartition, Position>,
     /// The next offset to hand out, of each partition of this member.
     positions: BTreeMap<TopicPartition, i64>,
     paused: BTreeSet<TopicPartition>,
@@ -44,14 +44,28 @@ impl Memory {
     }
 
     pub(crate) fn committed(&self, name: &TopicPartition) -> Option<i64> {
-        self.lock().committed.get(name).copied()
+        self.lock().committed.get(name).map(|position| position.offset)
+    }
+
+    /// What stands beside the committed offset.
+    pub(crate) fn metadata(&self, name: &TopicPartition) -> Option<String> {
+        self.lock().committed.get(name).and_then(|position| position.metadata.clone())
+    }
+
+    /// Commits an offset as other tools do: with nothing beside it.
+    pub(crate) fn reset(&self, name: &TopicPartition, offset: i64) {
+        self.keep(&[Position { name: name.clone(), offset, metadata: None }]);
+    }
+
+    fn keep(&self, positions: &[Position]) {
+        self.lock().committed.extend(positions.iter().map(|position| (position.name.clone(), position.clone())));
     }
 
     /// Where a partition begins for which no store has a position: the broker's part of an assignment.
     pub(crate) fn begin(&self, name: &TopicPartition, options: &Options) -> Begin {
         let inner = self.lock();
-        if let Some(&committed) = inner.committed.get(name) {
-            return Begin::Kept(committed);
+        if let Some(committed) = inner.committed.get(name) {
+            return Begin::Kept(committed.offset);
         }
         if let Some(&offset) = options.start_offsets.get(name) {
             return Begin::Chosen(offset);
@@ -109,9 +123,13 @@ impl Source for Memory {
         Ok(())
     }
 
-    fn store(&self, positions: &[(TopicPartition, i64)]) -> Vec<Result<(), Refused>> {
-        let mut inner = self.lock();
-        inner.committed.extend(positions.iter().cloned());
+    fn store(&self, positions: &[Position]) -> Vec<Result<(), Refused>> {
+        self.keep(positions);
         positions.iter().map(|_| Ok(())).collect()
+    }
+
+    fn commit(&self, positions: &[Position]) -> Result<(), String> {
+        self.keep(positions);
+        Ok(())
     }
 }

@@ -52,6 +52,7 @@ use worker_pool::Pool;
 use self::memory::Memory;
 pub use self::watched::{Call, Letter};
 use self::watched::{Diary, WatchedHandler, WatchedSink};
+use crate::ahead::Known;
 use crate::commits::{AnyStore, Commits};
 use crate::data_thread::{DataThread, State};
 use crate::dispatch::{KeyOf, KeyRule};
@@ -59,14 +60,16 @@ use crate::handle::Monitor;
 use crate::handler::Handler;
 use crate::meters::Meters;
 use crate::options::Options;
-use crate::partitions::Tenure;
+use crate::partition::Tenure;
 use crate::positions::EARLIEST;
 use crate::record::{Headers, Record, TopicPartition};
 use crate::report::{Ended, Phase, RunReport};
 use crate::run::pool_options;
-use crate::shared::{Begin, Command, Shared};
+use crate::shared::{Assigned, Begin, Command, Shared};
 use crate::work::{AnySink, KafkaWork};
 
+/// Topics in memory have one life.
+const LIFE: &str = "memory";
 /// How long [`TestPool::until`] waits, by the pool's clock.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How often the books look when nothing calls them.
@@ -120,7 +123,7 @@ impl<H: Handler> TestPool<H> {
             keys: KeyRule::new(options.order, key_of),
             commands: obey,
             news,
-            commits: Commits::new(store.clone(), runtime.clone(), options.save_interval, &label),
+            commits: Commits::new(store.clone(), runtime.clone(), &options, &label),
             meters: Meters::new(&label),
             options: Arc::new(options),
         };
@@ -182,11 +185,22 @@ impl<H: Handler> TestPool<H> {
             };
             self.memory.assign(name, offset);
         }
+        let partitions = begins.into_iter().map(|(name, begin)| self.with_what_is_known(name, begin)).collect();
         let (ack, acked) = sync_channel(1);
-        self.books.shared.command(Command::Assign { partitions: begins, ack });
+        self.books.shared.command(Command::Assign { partitions, ack });
         self.books.shared.enter(Phase::Running);
         self.books.shared.counters.assignments.fetch_add(1, Ordering::Relaxed);
         self.wait_for(&acked).await;
+    }
+
+    fn with_what_is_known(&self, name: TopicPartition, begin: Begin) -> Assigned {
+        let keeps = self.store.is_none() && self.books.options.commit_metadata_bytes > 0;
+        let life = keeps.then(|| LIFE.into());
+        let known = match begin {
+            Begin::Kept(offset) => Known::read(&self.memory.metadata(&name).unwrap_or_default(), offset, life),
+            Begin::Chosen(_) | Begin::Fresh | Begin::Unknown => Known::nothing(life),
+        };
+        Assigned { name, begin, known }
     }
 
     /// Takes partitions away, as a rebalance does: what is in hand is finished, up to `drain_timeout`, its positions are committed, and what
@@ -257,6 +271,11 @@ impl<H: Handler> TestPool<H> {
     /// What the group has committed: the next offset to read. It does not go back when partitions do.
     pub fn committed(&self, partition: &TopicPartition) -> Option<i64> {
         self.memory.committed(partition)
+    }
+
+    /// Resets what the group has committed, as an operator does while no member has the partition: what was done above it is forgotten.
+    pub fn reset(&self, partition: &TopicPartition, offset: i64) {
+        self.memory.reset(partition, offset);
     }
 
     /// Records done so far: handled, or durable as a dead letter.

@@ -140,19 +140,58 @@ impl Broker {
 
     /// The offset the group has committed for a partition, if it has.
     pub async fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
-        let (bootstrap, group, topic) = (self.bootstrap.clone(), self.group.clone(), topic.to_owned());
+        self.commit_of(topic, partition).await.map(|(offset, _)| offset)
+    }
+
+    /// What is committed, and what stands beside it.
+    pub async fn commit_of(&self, topic: &str, partition: i32) -> Option<(i64, String)> {
+        let (consumer, topic) = (self.consumer_of_group(), topic.to_owned());
         let asked = move || {
-            let consumer: BaseConsumer =
-                ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create().unwrap();
             let mut list = rdkafka::TopicPartitionList::new();
             list.add_partition(&topic, partition);
             let found = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();
             match found.elements()[0].offset() {
-                rdkafka::Offset::Offset(offset) => Some(offset),
+                rdkafka::Offset::Offset(offset) => Some((offset, rdkafka_ext::commit_metadata(&found).remove(0))),
                 _ => None,
             }
         };
         tokio::task::spawn_blocking(asked).await.unwrap()
+    }
+
+    /// Commits as another tool does, while the group has no members.
+    pub async fn commit(&self, topic: &str, partition: i32, offset: i64, metadata: &str) {
+        let (consumer, topic, metadata) = (self.consumer_of_group(), topic.to_owned(), metadata.to_owned());
+        let commit = move || {
+            let mut list = rdkafka::TopicPartitionList::new();
+            let mut element = list.add_partition(&topic, partition);
+            element.set_offset(rdkafka::Offset::Offset(offset)).unwrap();
+            if !metadata.is_empty() {
+                element.set_metadata(metadata);
+            }
+            consumer.commit(&list, rdkafka::consumer::CommitMode::Sync).unwrap();
+        };
+        tokio::task::spawn_blocking(commit).await.unwrap();
+    }
+
+    /// A consumer that asks and commits in the group's name and does not join it.
+    fn consumer_of_group(&self) -> BaseConsumer {
+        ClientConfig::new().set("bootstrap.servers", &self.bootstrap).set("group.id", &self.group).create().unwrap()
+    }
+
+    /// Deletes a topic of a real Kafka and makes it anew.
+    pub async fn make_anew(&self, topic: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap();
+        admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(40);
+        loop {
+            // Until the deletion is through there is such a topic.
+            let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+            match &admin.create_topics([&new], &AdminOptions::new()).await.unwrap()[0] {
+                Ok(_) => return,
+                Err((_, code)) => assert!(std::time::Instant::now() < deadline, "{topic}: {code}"),
+            }
+        }
     }
 
     pub fn options(&self) -> Options {
