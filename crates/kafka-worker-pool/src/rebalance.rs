@@ -1,6 +1,7 @@
 //! Partitions coming and going, on the event thread inside librdkafka's callback. The order of steps is the one that lost nothing: forward
 //! every partition before the assign; on revoke drain, store and commit before letting go.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use rdkafka_ext::{CommitError, commit_metadata, commit_stored};
+use rdkafka_ext::{CommitError, commit_metadata, commit_stored, wake_fetchers};
 use tokio::time::Instant;
 
 use crate::commits::SAVE_TIMEOUT;
@@ -61,6 +62,7 @@ impl Context {
         if let Err(error) = assigned {
             self.shared.fail(PoolError::Client(format!("assign: {error}")));
         }
+        wake_kept(consumer, list);
         self.count("assign");
         self.shared.counters.assignments.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.shared.board().is_connected = true;
@@ -127,6 +129,7 @@ impl Context {
         if let Err(error) = unassigned {
             self.shared.fail(PoolError::Client(format!("unassign: {error}")));
         }
+        wake_kept(consumer, list);
         self.count(if is_lost { "lost" } else { "revoke" });
         tracing::info!(group = &*self.group, partitions = ?names, is_lost, took = ?began.elapsed(), "revoked");
     }
@@ -249,6 +252,20 @@ struct Committed {
     name: TopicPartition,
     begin: Begin,
     metadata: String,
+}
+
+/// librdkafka pauses the partitions that stay for as long as the callback takes, and resumes them without waking what fetches them.
+fn wake_kept(consumer: &BaseConsumer<Context>, changed: &TopicPartitionList) {
+    // Asked of the thread that resumes, so that the answer comes after. A failure costs a second of silence at most.
+    let Ok(assigned) = consumer.assignment() else {
+        return;
+    };
+    let changed: HashSet<TopicPartition> = names_of(changed).into_iter().collect();
+    let mut kept = TopicPartitionList::new();
+    for name in names_of(&assigned).iter().filter(|name| !changed.contains(name)) {
+        kept.add_partition(&name.topic, name.partition);
+    }
+    wake_fetchers(consumer, &kept);
 }
 
 fn names_of(list: &TopicPartitionList) -> Vec<TopicPartition> {

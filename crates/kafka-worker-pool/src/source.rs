@@ -5,7 +5,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
-use rdkafka_ext::SharedQueue;
+use rdkafka_ext::{SharedQueue, wake_fetchers};
 
 use crate::context::Context;
 use crate::record::TopicPartition;
@@ -53,7 +53,10 @@ impl Source for SharedQueue<Context> {
     }
 
     fn resume(&self, name: &TopicPartition) -> Result<(), String> {
-        self.consumer().resume(&list_of(name)).map_err(|error| error.to_string())
+        let partition = list_of(name);
+        self.consumer().resume(&partition).map_err(|error| error.to_string())?;
+        wake_fetchers(self.consumer(), &partition);
+        Ok(())
     }
 
     fn store(&self, positions: &[Position]) -> Vec<Result<(), Refused>> {

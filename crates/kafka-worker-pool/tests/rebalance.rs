@@ -4,9 +4,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use kafka_worker_pool::{Ended, GroupProtocol, PoolError, StopError};
+use kafka_worker_pool::{Ended, GroupProtocol, HandlerError, PoolError, Record, StopError, each};
 use rdkafka::types::RDKafkaRespErr;
 
 use common::{Broker, Recorder, assert_all_and_in_order, assert_once_and_in_order, eventually, ready};
@@ -15,6 +16,14 @@ on_all_brokers!(
     a_second_member_joins_and_leaves_and_nothing_is_lost_or_doubled,
     a_stop_in_the_middle_leaves_the_rest_to_the_next
 );
+
+// Not on the embedded broker under classic: it refuses commits while a group rebalances, and a revoke waits for its own.
+on_real_kafka!(partitions_that_stay_flow_on_when_the_others_are_drained);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_stay_flow_on_when_the_others_are_drained_on_the_embedded_broker() {
+    partitions_that_stay_flow_on_when_the_others_are_drained(Broker::embedded(GroupProtocol::Consumer)).await;
+}
 
 async fn a_second_member_joins_and_leaves_and_nothing_is_lost_or_doubled(broker: Broker) {
     let topic = broker.topic(8).await;
@@ -69,6 +78,49 @@ async fn a_stop_in_the_middle_leaves_the_rest_to_the_next(broker: Broker) {
     }
     assert!(stops > 1, "stopped in the middle");
     assert_once_and_in_order(&recorder.done(), 0..4_000);
+}
+
+/// librdkafka pauses all partitions while some are revoked. What is measured is how long the others are silent after that.
+async fn partitions_that_stay_flow_on_when_the_others_are_drained(broker: Broker) {
+    const SOON: Duration = Duration::from_millis(400);
+    let topic = broker.topic(4).await;
+    let done: Arc<Mutex<Vec<(i32, Instant)>>> = Arc::default();
+    let seen = Arc::clone(&done);
+    let work = move |record: Record| {
+        let seen = Arc::clone(&seen);
+        async move {
+            // So a drain takes as long, and every fetch ends meanwhile.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            seen.lock().unwrap().push((record.partition, Instant::now()));
+            Ok::<(), HandlerError>(())
+        }
+    };
+    let first = broker.pool(&topic).handler(each(work)).start().unwrap();
+    ready(&first).await;
+    let rounds = async {
+        // When its fetcher falls asleep is chance, so one round could pass by luck.
+        for _ in 0..4 {
+            eventually("the first member has all partitions", || first.status().assigned.len() == 4).await;
+            let second = broker.pool(&topic).handler(Recorder::that_succeeds()).start().unwrap();
+            eventually("the members share", || first.status().assigned.len() == 2).await;
+            let let_go = Instant::now();
+            let kept: Vec<i32> = first.status().assigned.iter().map(|kept| kept.partition).collect();
+            let fresh = |(partition, at): &(i32, Instant)| {
+                // Not those whose handling had begun before.
+                kept.contains(partition) && *at > let_go + Duration::from_millis(100)
+            };
+            eventually("a partition that stayed flows", || done.lock().unwrap().iter().any(fresh)).await;
+            let silence = done.lock().unwrap().iter().find(|seen| fresh(seen)).unwrap().1 - let_go;
+            assert!(silence < SOON, "silent for {silence:?}");
+            eventually("the second member has its part", || second.status().assigned.len() == 2).await;
+            second.stop().await.unwrap();
+        }
+    };
+    tokio::select! {
+        _ = broker.send_paced(&topic, 1_000_000, 200, Duration::from_millis(5)) => panic!("the records ended"),
+        () = rounds => {}
+    }
+    first.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@
 mod commit;
 mod embedded;
 mod fault;
+mod fetch;
 mod group_protocol;
 mod identity;
 mod message;
@@ -18,6 +19,7 @@ mod queue;
 pub use commit::{CommitError, commit_stored};
 pub use embedded::{BrokerError, EmbeddedBroker, EmbeddedOptions, GroupProtocols};
 pub use fault::{FaultError, test_fatal_error};
+pub use fetch::wake_fetchers;
 pub use group_protocol::{GroupProtocolSupport, probe_group_protocol};
 pub use identity::{DescribeError, cluster_id, is_embedded_cluster, topic_ids};
 pub use message::{Header, Headers, MessageError, NativeMessage, TopicPtr};
