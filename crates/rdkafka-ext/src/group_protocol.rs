@@ -68,7 +68,7 @@ async fn ask(address: &str) -> io::Result<GroupProtocolSupport> {
 }
 
 /// `ApiVersions` version 0, with a request header of version 1: every broker since 0.10 answers it.
-fn request() -> Vec<u8> {
+pub(crate) fn request() -> Vec<u8> {
     let client_id_len = i16::try_from(CLIENT_ID.len()).expect("a short constant");
     let body_len = 2 + 2 + 4 + 2 + client_id_len;
     let mut bytes = i32::from(body_len).to_be_bytes().to_vec();

@@ -45,6 +45,18 @@ fn a_fixed_port_serves_and_can_be_had_again_after_stop() {
 }
 
 #[test]
+fn it_starts_with_many_topics_at_once() {
+    let topics = (0..20).map(|number| (format!("{TOPIC}.{number}"), 4)).collect();
+    let start = Instant::now();
+    let broker = EmbeddedBroker::start(&EmbeddedOptions { topics, ..EmbeddedOptions::default() }).unwrap();
+    for number in 20..40 {
+        broker.create_topic(&format!("{TOPIC}.{number}"), 4).unwrap();
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(900), "{took:?}: a topic waited for the broker's thread to wake by itself");
+}
+
+#[test]
 fn a_taken_port_is_named_with_its_remedy() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = holder.local_addr().unwrap();
