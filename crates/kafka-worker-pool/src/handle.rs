@@ -38,10 +38,9 @@ impl Handle {
     pub async fn ready(&self) -> Result<(), PoolError> {
         let mut phase = self.shared().phase.subscribe();
         let reached = phase.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped));
-        match reached.await.as_deref() {
-            Ok(Phase::Running) => Ok(()),
-            _ => self.finished().await,
-        }
+        // The guard of the value does not live over the next wait: a task that waits may move between threads.
+        let is_running = reached.await.is_ok_and(|phase| *phase == Phase::Running);
+        if is_running { Ok(()) } else { self.finished().await }
     }
 
     /// The pool now.

@@ -128,8 +128,13 @@ async fn run<E: Effects>(handle: Handle, gate: Gate<E>, look: Look, stop: Cancel
     let watched = async {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut has_joined = false;
         loop {
-            looks.tick().await;
+            tokio::select! {
+                _ = looks.tick() => {}
+                // Seen at once: who starts the service waits for it.
+                _ = handle.ready(), if !has_joined => has_joined = true,
+            }
             look.at_pool(&handle);
         }
     };
