@@ -27,8 +27,10 @@ const PARTITIONS: i32 = 10;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
-/// How often the assignment is looked at.
+/// How often the assignment is looked at, until it is whole.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the raw client polls at once, and how often the pool is looked at while nothing happens: a look copies a thousand names.
+const IDLE_LOOK: Duration = Duration::from_millis(100);
 
 /// One member of many topics.
 #[derive(Debug, Clone, Args)]
@@ -105,8 +107,8 @@ fn ours(options: &SpreadOptions, topics: &[String]) -> Result<Spread> {
         .start()
         .context("cannot start the pool")?;
     drop(inside);
-    measured(start, || {
-        std::thread::sleep(LOOK);
+    measured(start, |wait| {
+        std::thread::sleep(wait);
         Ok(pool.status().assigned.len())
     })
 }
@@ -121,23 +123,23 @@ fn raw(options: &SpreadOptions, topics: &[String]) -> Result<Spread> {
         .create()
         .context("cannot make a consumer")?;
     consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).context("cannot subscribe")?;
-    measured(start, || {
-        let polled = consumer.poll(Duration::from_millis(100));
+    measured(start, |_| {
+        let polled = consumer.poll(IDLE_LOOK);
         anyhow::ensure!(!matches!(polled, Some(Ok(_))), "the topics are not empty");
         Ok(consumer.assignment().context("cannot ask for the assignment")?.count())
     })
 }
 
-/// `assigned` lets the client work for a moment and says how many partitions it has.
-fn measured(start: Instant, mut assigned: impl FnMut() -> Result<usize>) -> Result<Spread> {
+/// `assigned` lets the client work for a moment, this long if it has threads of its own, and says how many partitions it has.
+fn measured(start: Instant, mut assigned: impl FnMut(Duration) -> Result<usize>) -> Result<Spread> {
     let all = TOPICS * usize::try_from(PARTITIONS).unwrap_or_default();
-    while assigned()? < all {
+    while assigned(LOOK)? < all {
         anyhow::ensure!(start.elapsed() < START_DEADLINE, "no whole assignment after {START_DEADLINE:?}");
     }
     let start_s = start.elapsed().as_secs_f64();
     let (idle, cpu) = (Instant::now(), cpu_time());
     while idle.elapsed() < IDLE {
-        assigned()?;
+        assigned(IDLE_LOOK)?;
     }
     let idle_cores = (cpu_time() - cpu).as_secs_f64() / idle.elapsed().as_secs_f64();
     Ok(Spread { start_s, idle_cores, peak_rss_mb: peak_rss_mb() })

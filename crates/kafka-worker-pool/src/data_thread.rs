@@ -194,7 +194,7 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
                         let slot = self.state.partitions.assign(&name, begin);
                         self.state.partitions.get_mut(slot).known = known;
                     }
-                    self.renew_board();
+                    self.show_assigned();
                     ack.send(()).ok();
                 }
                 Ok(Command::Revoke { partitions, is_lost, deadline, ack }) => {
@@ -236,7 +236,7 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
                 self.shared.counters.undone.fetch_add(undone, Ordering::Relaxed);
             }
         }
-        self.renew_board();
+        self.show_assigned();
     }
 
     fn take(&mut self, news: News) {
@@ -328,22 +328,23 @@ impl<H: Handler, Q: Source> DataThread<H, Q> {
         }
     }
 
+    /// The names, which are many, change with an assignment only.
+    fn show_assigned(&mut self) {
+        let assigned = self.state.partitions.live().map(|(_, partition)| partition.name.clone()).collect();
+        self.shared.board().assigned = assigned;
+        self.renew_board();
+    }
+
     fn renew_board(&mut self) {
         let partitions = &self.state.partitions;
         let (circuit, cause) = self.pool.circuit();
         let oldest = partitions.live().filter_map(|(_, partition)| partition.ledger.oldest()).min();
-        let mut assigned = Vec::new();
-        let mut held = Vec::new();
-        for (_, partition) in partitions.live() {
-            assigned.push(partition.name.clone());
-            held.extend(partition.held.iter().cloned());
-        }
+        let held = partitions.live().flat_map(|(_, partition)| partition.held.iter().cloned()).collect::<Vec<_>>();
         let paused = partitions.paused().cloned().collect();
         let (taken, bytes) = partitions.taken();
-        self.meters.show(taken, bytes, oldest, assigned.len(), held.len());
+        self.meters.show(taken, bytes, oldest, partitions.live().count(), held.len());
         self.shared.counters.in_flight.store(taken, Ordering::Relaxed);
         let mut board = self.shared.board();
-        board.assigned = assigned;
         board.held = held;
         board.paused = paused;
         board.oldest = oldest;
