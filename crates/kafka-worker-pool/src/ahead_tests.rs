@@ -122,6 +122,13 @@ fn books(seed: &mut u64) -> (Ledger, Vec<Drawn>, Vec<Drawn>) {
             let first = open.iter().position(|((_, of), _)| *of == key).unwrap();
             ledger.complete(open.remove(first).1);
         }
+        if draw(seed, 8) == 0 {
+            ledger.thin_out(draw(seed, 4) as usize);
+        }
+        // The watermark is a lower bound that reaches as far as all is done.
+        let reached = |at: i64| records.iter().all(|record| record.0 >= at || !open.iter().any(|(of, _)| of == record));
+        assert!(ledger.watermark().is_none_or(reached) && ledger.undone() == open.len());
+        assert_eq!(ledger.first_undone(), open.iter().map(|((at, _), _)| *at).min());
     }
     (ledger, records, open.into_iter().map(|(record, _)| record).collect())
 }

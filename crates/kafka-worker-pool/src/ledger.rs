@@ -1,10 +1,14 @@
 //! The books of one partition: which records were dispatched, which are done, and up to where all are done. Pure. A ring in the order of
-//! dispatch, not of offsets: compaction and control records leave gaps in those.
+//! dispatch, not of offsets: compaction and control records leave gaps in those. Records that are done behind one that is not leave the ring in
+//! the end, so that one stuck record costs no memory, however many follow it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use tokio::time::Instant;
+
+/// Places of the ring that those may hold which are done, beside as many as are not.
+const SPARE: usize = 16_384;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -28,6 +32,10 @@ pub(crate) struct Ledger {
     ring: VecDeque<Entry>,
     /// Ticket of the ring's front.
     base: u64,
+    /// By ticket, what left the ring and is not done: all else that left it is.
+    behind: BTreeMap<u64, Entry>,
+    /// While some are behind: the offset after the last that left the ring.
+    left_to: Option<i64>,
     undone: usize,
     watermark: Option<i64>,
 }
@@ -43,7 +51,25 @@ impl Ledger {
         let ticket = self.next_ticket();
         self.ring.push_back(Entry { offset, key, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), is_done: false, at });
         self.undone += 1;
+        if self.ring.len() > SPARE {
+            self.thin_out(SPARE);
+        }
         ticket
+    }
+
+    /// Takes the older half out of a ring in which most are done.
+    pub(crate) fn thin_out(&mut self, spare: usize) {
+        if self.ring.len() <= 2 * self.undone + spare {
+            return;
+        }
+        for _ in 0..self.ring.len() / 2 {
+            let Some(entry) = self.ring.pop_front() else { return };
+            if !entry.is_done {
+                self.behind.insert(self.base, entry);
+            }
+            self.base += 1;
+            self.left_to = Some(entry.offset + 1);
+        }
     }
 
     /// The ticket of the next record dispatched.
@@ -54,10 +80,11 @@ impl Ledger {
     /// A record was done as soon as it came: it needs no ticket. Those that follow each other take one place.
     pub(crate) fn done_at_once(&mut self, offset: i64) {
         match self.ring.back_mut() {
-            None => self.watermark = Some(offset + 1),
             Some(last) if last.is_done => last.offset = offset,
-            Some(last) => {
-                let at = last.at;
+            None if self.behind.is_empty() => self.watermark = Some(offset + 1),
+            last => {
+                // It is never the oldest, so nobody asks since when.
+                let at = last.map(|last| last.at).or_else(|| self.oldest()).unwrap_or_else(Instant::now);
                 self.ring.push_back(Entry { offset, key: 0, bytes: 0, is_done: true, at });
             }
         }
@@ -65,13 +92,38 @@ impl Ledger {
 
     /// A record is done. `None` if there is no such ticket or it was done before: then nothing changes.
     pub(crate) fn complete(&mut self, ticket: u64) -> Option<Freed> {
-        let index = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
-        let entry = self.ring.get_mut(index)?;
-        if std::mem::replace(&mut entry.is_done, true) {
-            return None;
-        }
-        let freed = Freed { key: entry.key, bytes: entry.bytes as usize };
+        let entry = match ticket.checked_sub(self.base) {
+            None => self.complete_behind(ticket)?,
+            Some(index) => {
+                let entry = self.ring.get_mut(usize::try_from(index).ok()?)?;
+                if std::mem::replace(&mut entry.is_done, true) {
+                    return None;
+                }
+                *entry
+            }
+        };
         self.undone -= 1;
+        if self.behind.is_empty() {
+            self.advance();
+        }
+        Some(Freed { key: entry.key, bytes: entry.bytes as usize })
+    }
+
+    fn complete_behind(&mut self, ticket: u64) -> Option<Entry> {
+        let entry = self.behind.remove(&ticket)?;
+        if let Some((next, first)) = self.behind.first_key_value()
+            && ticket < *next
+        {
+            self.watermark = Some(first.offset);
+        }
+        Some(entry)
+    }
+
+    /// Moves the watermark over what is done at the ring's front.
+    fn advance(&mut self) {
+        if let Some(end) = self.left_to.take() {
+            self.watermark = Some(end);
+        }
         while let Some(front) = self.ring.front()
             && front.is_done
         {
@@ -79,13 +131,15 @@ impl Ledger {
             self.ring.pop_front();
             self.base += 1;
         }
-        Some(freed)
     }
 
     /// The offset of a record in hand.
     pub(crate) fn offset_of(&self, ticket: u64) -> Option<i64> {
-        let index = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
-        self.ring.get(index).map(|entry| entry.offset)
+        let entry = match ticket.checked_sub(self.base) {
+            None => self.behind.get(&ticket),
+            Some(index) => self.ring.get(usize::try_from(index).ok()?),
+        };
+        entry.map(|entry| entry.offset)
     }
 
     /// The next offset to read after a restart: every record dispatched below it is done. `None` before the first is.
@@ -93,26 +147,36 @@ impl Ledger {
         self.watermark
     }
 
-    /// The lowest offset dispatched and not done: the ring's front is never done.
+    /// The lowest offset dispatched and not done.
     pub(crate) fn first_undone(&self) -> Option<i64> {
-        self.ring.front().map(|entry| entry.offset)
+        self.first().map(|entry| entry.offset)
     }
 
     /// The offset after the last that was dispatched, of those that are not forgotten.
     pub(crate) fn end(&self) -> Option<i64> {
-        self.ring.back().map(|entry| entry.offset + 1).or(self.watermark)
+        self.ring.back().map(|entry| entry.offset + 1).or(self.left_to).or(self.watermark)
     }
 
     /// True if records are done above one that is not.
     pub(crate) fn has_done_ahead(&self) -> bool {
-        self.ring.len() > self.undone
+        self.ring.len() > self.undone || !self.behind.is_empty()
     }
 
     /// The offsets above the first record that is not done in which all that was dispatched is done, in rising order.
     pub(crate) fn done_ahead(&self) -> impl Iterator<Item = Range<i64>> {
-        // Between two records of the ring lie none, or records that came done and share an entry: an entry reaches down to the one before.
-        let below = self.ring.iter().map(|entry| entry.offset + 1);
-        below.zip(self.ring.iter().skip(1)).filter(|(_, entry)| entry.is_done).map(|(end, entry)| end..entry.offset + 1)
+        // Of each, up to where all is done before it, and where what comes after it begins. Between two records of the ring lie none, or records
+        // that came done and share an entry: an entry reaches down to the one before.
+        let behind = self.behind.values().map(|entry| (entry.offset, entry.offset + 1));
+        let left = self.left_to.map(|end| (end, end));
+        let ring = self.ring.iter().map(|entry| match entry.is_done {
+            true => (entry.offset + 1, entry.offset + 1),
+            false => (i64::MIN, entry.offset + 1),
+        });
+        let mut begin = i64::MAX;
+        behind.chain(left).chain(ring).filter_map(move |(end, next)| {
+            let run = std::mem::replace(&mut begin, next)..end;
+            (!run.is_empty()).then_some(run)
+        })
     }
 
     /// Records dispatched and not done.
@@ -120,17 +184,24 @@ impl Ledger {
         self.undone
     }
 
-    /// When the oldest record that is not done was dispatched: the ring's front is never done.
+    /// The first record that is not done: with none behind, the ring's front is never done.
+    fn first(&self) -> Option<&Entry> {
+        self.behind.first_key_value().map(|(_, entry)| entry).or(self.ring.front())
+    }
+
+    /// When the oldest record that is not done was dispatched.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.ring.front().map(|entry| entry.at)
+        self.first().map(|entry| entry.at)
     }
 
     /// Ends the assignment: what is not done is nobody's any more.
     pub(crate) fn abandon(&mut self) -> Vec<Freed> {
         self.undone = 0;
         self.base += self.ring.len() as u64;
-        self.ring
-            .drain(..)
+        self.left_to = None;
+        let behind = std::mem::take(&mut self.behind).into_values();
+        behind
+            .chain(self.ring.drain(..))
             .filter(|entry| !entry.is_done)
             .map(|entry| Freed { key: entry.key, bytes: entry.bytes as usize })
             .collect()
@@ -222,6 +293,33 @@ mod tests {
         ledger.complete(tickets[4]);
         assert!(!ledger.has_done_ahead());
         assert_eq!((ledger.first_undone(), ledger.end()), (None, Some(32)));
+    }
+
+    #[test]
+    fn a_stuck_record_costs_no_memory_however_many_follow_it() {
+        let (mut ledger, first) = ledger(&[1]);
+        let mut last = Vec::new();
+        for offset in 2..200_000 {
+            let ticket = ledger.dispatch(offset, 1, 10, Instant::now());
+            if offset == 70_000 || offset > 199_990 {
+                last.push(ticket);
+            } else {
+                assert!(ledger.complete(ticket).is_some());
+            }
+        }
+        assert!(ledger.ring.capacity() < 4 * SPARE, "{}", ledger.ring.capacity());
+        assert_eq!((ledger.undone(), ledger.watermark(), ledger.offset_of(first[0])), (11, None, Some(1)));
+        let ahead: Vec<(i64, i64)> = ledger.done_ahead().map(|run| (run.start, run.end)).collect();
+        assert_eq!(ahead.first(), Some(&(2, 70_000)));
+        assert!(ledger.complete(first[0]).is_some());
+        assert!(ledger.complete(first[0]).is_none(), "only once");
+        assert_eq!(ledger.watermark(), Some(70_000));
+        for ticket in last {
+            assert!(ledger.complete(ticket).is_some());
+        }
+        assert_eq!((ledger.undone(), ledger.watermark(), ledger.has_done_ahead()), (0, Some(200_000), false));
+        ledger.done_at_once(200_000);
+        assert_eq!(ledger.watermark(), Some(200_001));
     }
 
     #[test]

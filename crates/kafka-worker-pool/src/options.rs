@@ -108,7 +108,7 @@ pub struct Options {
     /// How long the broker waits for records before it answers a fetch empty: what an idle pool asks again after, and what a
     /// partition that is new or resumed may have to wait. Default 100 ms.
     pub fetch_wait_max_ms: u32,
-    /// How often librdkafka commits stored offsets to Kafka. Default 500 ms.
+    /// How often positions that moved are committed to Kafka: what a killed process did since is done again. Default 200 ms.
     pub commit_interval_ms: u32,
     /// Bytes that may stand beside each committed offset, in its metadata, to say which records above it are done: a new assignment does
     /// not hand those out again. Zero: none, and what others wrote there is not read. Nothing is written or read where a `PositionStore`
@@ -154,7 +154,7 @@ impl Default for Options {
             session_timeout_ms: 10_000,
             heartbeat_interval_ms: 3_000,
             fetch_wait_max_ms: 100,
-            commit_interval_ms: 500,
+            commit_interval_ms: 200,
             commit_metadata_bytes: 4_096,
             save_interval: Duration::from_millis(250),
             start: Start::Earliest,
