@@ -57,6 +57,19 @@ impl HandlerError {
     }
 }
 
+impl HandlerError {
+    /// Says in words what the cause says, and lets go of it: code of the user's, which may panic, so it belongs where the call does.
+    pub(crate) fn into_words(self) -> Self {
+        let words = |cause: BoxError| BoxError::from(in_words(&*cause));
+        match self {
+            Self::Retry { cause, after } => Self::Retry { cause: words(cause), after },
+            Self::Reject { cause } => Self::Reject { cause: words(cause) },
+            Self::Hold { cause } => Self::Hold { cause: words(cause) },
+            Self::Unavailable { cause } => Self::Unavailable { cause: words(cause) },
+        }
+    }
+}
+
 /// An error in words, with what caused it where its own words do not say so: `no account: connection refused`.
 pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words = error.to_string();

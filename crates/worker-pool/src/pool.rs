@@ -14,7 +14,7 @@ use crate::call::Answer;
 use crate::circuit::{Circuit, CircuitState};
 use crate::direct::{BegunCall, Direct, Shortness};
 use crate::failing::Failing;
-use crate::failure::HandlerError;
+use crate::failure::{HandlerError, in_words};
 use crate::job::{Job, Work};
 use crate::lane::{Lane, Message, Shared};
 use crate::limit::Limit;
@@ -216,8 +216,11 @@ struct LaneWork<W>(Arc<W>);
 
 async fn answer<T, W: Work<T>>(work: Arc<LaneWork<W>>, jobs: Arc<Jobs<T>>, step: Step) -> Answer<W::Output> {
     match step {
-        Step::Handle => Answer::Handled(work.0.run(&jobs.items, &jobs.tags).await),
-        Step::GiveUp(gave_up) => Answer::GivenUp(work.0.give_up(&jobs.items[0], &gave_up).await),
+        Step::Handle => Answer::Handled(work.0.run(&jobs.items, &jobs.tags).await.map_err(HandlerError::into_words)),
+        Step::GiveUp(gave_up) => {
+            let given_up = work.0.give_up(&jobs.items[0], &gave_up).await;
+            Answer::GivenUp(given_up.map_err(|cause| in_words(&*cause).into()))
+        }
     }
 }
 
@@ -237,7 +240,7 @@ where
     }
     let call = move || {
         let blocking = work.0.as_blocking().expect("work that blocks does so for good");
-        blocking.run_blocking(&jobs.items, &jobs.tags)
+        blocking.run_blocking(&jobs.items, &jobs.tags).map_err(HandlerError::into_words)
     };
     Answer::Handled(match threads.run(call).await {
         Ok(result) => result,

@@ -227,3 +227,43 @@ impl<R: Send + 'static> SubmitWithin for Intake<u64, R> {
         tokio::time::timeout(wait, self.submit(job)).await.is_ok_and(|submitted| submitted.is_ok())
     }
 }
+
+/// An error that cannot say what it is.
+#[derive(Debug)]
+struct Wordless;
+
+impl std::fmt::Display for Wordless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for Wordless {}
+
+#[tokio::test]
+async fn an_error_whose_words_panic_fails_its_job_alone() {
+    let handler = |jobs: &[u64]| match jobs {
+        [0] => Err(HandlerError::reject(Wordless)),
+        jobs => Ok(jobs.to_vec()),
+    };
+    let in_line = Intake::start(options(1, 10, 1), Plain(handler));
+    let on_threads = Intake::start(options(1, 10, 1), worker_pool::blocking(handler));
+    for intake in [in_line, on_threads] {
+        let tickets = intake.try_submit_many(vec![0, 1]).unwrap();
+        let mut answers = vec![];
+        for ticket in tickets {
+            answers.push(tokio::time::timeout(Duration::from_secs(60), ticket).await.expect("an answer"));
+        }
+        let cause = "the handler panicked: no words".to_owned();
+        assert_eq!(answers, [Err(JobError::Failed { attempts: 1, cause }), Ok(1)]);
+    }
+}
+
+/// A handler that needs no await.
+struct Plain<F>(F);
+
+impl<F: Fn(&[u64]) -> Result<Vec<u64>, HandlerError> + Send + Sync + 'static> IntakeHandler<u64, u64> for Plain<F> {
+    async fn handle(&self, jobs: &[u64]) -> Result<Vec<u64>, HandlerError> {
+        (self.0)(jobs)
+    }
+}
