@@ -131,6 +131,13 @@ impl<H: Handler> Builder<Arc<H>> {
     /// do not answer are no error: the pool waits for them.
     pub fn start(self) -> Result<Handle, StartError> {
         self.options.check()?;
+        let named = [
+            ("brokers", &self.brokers, "give host:port of one broker or more, comma separated"),
+            ("group", &self.group, "give the consumer group a name"),
+        ];
+        if let Some((name, value, remedy)) = named.into_iter().find(|(_, value, _)| value.trim().is_empty()) {
+            return Err(StartError::option(name, &format!("{value:?}"), remedy));
+        }
         let subscription = Subscription::new(&self.topics, &self.group)?;
         let runtime = runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let protocol = match self.options.protocol {

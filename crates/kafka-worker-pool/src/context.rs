@@ -56,7 +56,8 @@ impl ClientContext for Context {
             let of_topic: i64 = topic
                 .partitions
                 .iter()
-                .filter(|(number, _)| **number >= 0)
+                // The client goes on telling of partitions that it had.
+                .filter(|(number, partition)| **number >= 0 && partition.desired)
                 .map(|(_, partition)| lag_of(partition))
                 .sum();
             metrics::gauge!("kafka_worker_pool_lag", "pool" => self.options.label(&self.group).to_owned(), "topic" => topic.topic.clone())

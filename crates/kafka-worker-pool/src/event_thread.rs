@@ -242,6 +242,8 @@ impl EventThread {
         let restarted = consumer.incremental_unassign(&list).and_then(|()| {
             set_offset(&mut list, name, offset);
             context.take_over(consumer, vec![context.with_nothing_known(consumer, name.clone(), begin)]);
+            // It may have come to stand still meanwhile. The new books know nothing of it, and the pause at the client would never end.
+            consumer.resume(&list)?;
             consumer.incremental_assign(&list)
         });
         match restarted {

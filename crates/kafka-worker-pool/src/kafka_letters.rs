@@ -36,6 +36,8 @@ impl KafkaDeadLetters {
     /// that only a consumer has are left out.
     pub fn new(brokers: &str, client: &BTreeMap<String, String>) -> Result<Self, StartError> {
         let mut config = ClientConfig::new();
+        // A letter is as large as its record and some headers more: the broker says what is too large, not the client's default of 1 MB.
+        config.set("message.max.bytes", "1000000000");
         for (name, value) in client.iter().filter(|(name, _)| is_for_producers(name)) {
             config.set(name, value);
         }
@@ -147,6 +149,14 @@ mod tests {
         rdkafka_ext::test_fatal_error(producer.client(), code, "planned").unwrap();
         drop(producer);
         letters.dead_letter(letter).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_letter_may_be_larger_than_what_clients_send_by_default_on_the_embedded_broker() {
+        let broker = rdkafka_ext::EmbeddedBroker::start(&rdkafka_ext::EmbeddedOptions::default()).unwrap();
+        let letters = KafkaDeadLetters::new(broker.bootstrap(), &BTreeMap::new()).unwrap();
+        let record = Record { value: Some(vec![b'x'; 1_048_000].into()), ..Record::empty() };
+        letters.dead_letter(DeadLetter { record: &record, group: "g", cause: "planned", attempts: 1 }).await.unwrap();
     }
 
     #[test]

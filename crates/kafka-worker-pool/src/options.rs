@@ -167,7 +167,8 @@ impl Default for Options {
 }
 
 /// Properties the pool sets itself because its guarantees rest on them.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
+    "auto.commit.interval.ms",
     "auto.offset.reset",
     "bootstrap.servers",
     "enable.auto.commit",
@@ -206,6 +207,8 @@ impl Options {
             ("key_backlog", self.key_backlog),
             ("max_batch", self.max_batch),
             ("max_attempts", self.max_attempts as usize),
+            // librdkafka takes zero as never.
+            ("commit_interval_ms", self.commit_interval_ms as usize),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(StartError::option(name, "0", "use 1 or more"));
@@ -311,6 +314,11 @@ mod tests {
             ..Options::default()
         };
         assert!(opted_in.check().is_ok());
+        let never = Options { commit_interval_ms: 0, ..Options::default() };
+        assert!(never.check().unwrap_err().to_string().contains("commit_interval_ms = 0: use 1"));
+        let mut never = Options::default();
+        never.client.insert("auto.commit.interval.ms".into(), "0".into());
+        assert!(never.check().unwrap_err().to_string().contains("auto.commit.interval.ms"));
         let mut reserved = Options::default();
         reserved.client.insert("enable.auto.commit".into(), "false".into());
         let message = reserved.check().unwrap_err().to_string();

@@ -298,3 +298,21 @@ async fn pauses_starts_and_a_stop_at_its_deadline() {
     let report = slow.stop().await;
     assert_eq!((report.undone, report.ended), (1, Ended::AtDeadline));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_is_ready_once_it_has_partitions_and_while_nothing_is_away() {
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = Arc::clone(&is_away);
+    let handler = answering(Duration::ZERO, move |_| match away.load(Ordering::Acquire) {
+        true => Err(Unavailable::new("the database is away"))?,
+        false => Ok(()),
+    });
+    let mut pool = start(options(), handler);
+    assert!(!pool.monitor().status().is_ready(), "it has no assignment");
+    pool.assign([place(0)]).await;
+    assert!(pool.monitor().status().is_ready(), "{:?}", pool.monitor().status());
+    pool.send(&place(0), "a", "1");
+    pool.until("the circuit opens", |pool| !pool.monitor().status().is_ready()).await;
+    is_away.store(false, Ordering::Release);
+    pool.until("the circuit closes", |pool| pool.monitor().status().is_ready()).await;
+}

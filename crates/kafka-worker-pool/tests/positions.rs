@@ -16,6 +16,7 @@ use rdkafka_ext::{EmbeddedBroker, EmbeddedOptions};
 on_all_brokers!(
     a_store_decides_where_to_start_and_knows_before_kafka_does,
     a_position_the_broker_does_not_have_starts_from_the_earliest,
+    a_partition_paused_while_it_is_started_anew_goes_on_when_it_is_resumed,
     a_topic_made_late_is_read,
     latest_reads_only_what_comes_after,
 );
@@ -84,6 +85,27 @@ async fn a_position_the_broker_does_not_have_starts_from_the_earliest(broker: Br
     assert!(store.kept.lock().unwrap().values().all(|position| *position < 9_000));
 }
 
+async fn a_partition_paused_while_it_is_started_anew_goes_on_when_it_is_resumed(broker: Broker) {
+    const PARTITIONS: i32 = 30;
+    let topic = broker.topic(PARTITIONS).await;
+    let names: Vec<TopicPartition> =
+        (0..PARTITIONS).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
+    broker.send_to_each(&topic, PARTITIONS).await;
+    let store = Store::default();
+    store.kept.lock().unwrap().extend(names.iter().map(|name| (name.clone(), 9_000)));
+    let recorder = Recorder::that_succeeds();
+    let pool = broker.pool(&topic).handler(recorder.clone()).positions(store.clone()).start().unwrap();
+    eventually("they are assigned", || pool.status().assigned.len() == names.len()).await;
+    // Some are just being started anew now.
+    pool.pause_partitions(names.clone());
+    let all = names.len();
+    // The first statistics come after two seconds, on the thread that starts partitions anew: behind all of that.
+    eventually("the client has told its statistics", || pool.status().lag.is_some()).await;
+    pool.resume_partitions(names);
+    recorder.until(all).await;
+    assert_eq!(pool.stop().await.unwrap().handled, all as u64);
+}
+
 async fn a_topic_made_late_is_read(broker: Broker) {
     let early = broker.topic(1).await;
     let late = format!("{early}-late");
@@ -147,6 +169,11 @@ async fn an_embedded_broker_that_comes_late_is_waited_for() {
 async fn what_cannot_work_is_refused_at_start() {
     let builder = || KafkaWorkerPool::builder("127.0.0.1:1", "g").handler(Recorder::that_succeeds());
     assert!(builder().start().unwrap_err().to_string().contains("topics"));
+    for (brokers, group, expected) in [(" ", "g", "brokers"), ("127.0.0.1:1", "", "group")] {
+        let nameless = KafkaWorkerPool::builder(brokers, group).topics(["t"]).handler(Recorder::that_succeeds());
+        let error = nameless.start().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
     let mut options = kafka_worker_pool::Options::default();
     options.protocol = GroupProtocol::Classic;
     options.client.insert("no.such.property".into(), "1".into());

@@ -14,7 +14,8 @@ use common::{Broker, Recorder, assert_all_and_in_order, assert_once_and_in_order
 
 on_all_brokers!(
     a_second_member_joins_and_leaves_and_nothing_is_lost_or_doubled,
-    a_stop_in_the_middle_leaves_the_rest_to_the_next
+    a_stop_in_the_middle_leaves_the_rest_to_the_next,
+    a_partition_that_went_is_no_lag_of_this_member,
 );
 
 // Not on the embedded broker under classic: it refuses commits while a group rebalances, and a revoke waits for its own.
@@ -152,4 +153,26 @@ async fn a_key_function_that_panics_ends_the_pool_on_the_embedded_broker() {
         .unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(20), pool.finished()).await.unwrap();
     assert!(matches!(&ended, Err(PoolError::Invariant(_))), "{ended:?}");
+}
+
+async fn a_partition_that_went_is_no_lag_of_this_member(broker: Broker) {
+    let topic = broker.topic(2).await;
+    broker.send(&topic, 0..100, 20).await;
+    let recorder = Recorder::that_succeeds();
+    let first = broker.pool(&topic).handler(recorder.clone()).start().unwrap();
+    recorder.until(100).await;
+    first.pause();
+    broker.send(&topic, 100..200, 20).await;
+    eventually("the first member is behind in both", || first.status().lag == Some(100)).await;
+    let second = broker.pool(&topic).handler(recorder.clone()).start().unwrap();
+    second.pause();
+    let has_one = |status: kafka_worker_pool::Status| status.assigned.len() == 1;
+    eventually("each has one", || has_one(first.status()) && has_one(second.status())).await;
+    let kept = first.status().assigned[0].partition;
+    let done_of_kept = recorder.done().iter().filter(|seen| seen.partition == kept).count();
+    let behind = i64::try_from(broker.offsets(&topic, kept).await.len() - done_of_kept).unwrap();
+    assert!((1..100).contains(&behind), "both partitions have records: {behind}");
+    eventually("the first member's lag is that of its one", || first.status().lag == Some(behind)).await;
+    second.stop().await.unwrap();
+    first.stop().await.unwrap();
 }

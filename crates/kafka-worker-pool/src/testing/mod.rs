@@ -103,6 +103,8 @@ impl<H: Handler> TestPool<H> {
         let (memory, diary) = (Memory::default(), Diary::new());
         let (commands, obey) = channel();
         let shared = Arc::new(Shared::new(commands));
+        // Topics in memory are never away.
+        shared.board().is_connected = true;
         let (tell, news) = channel();
         let work = KafkaWork {
             handler: Arc::new(WatchedHandler { handler, diary: diary.clone() }),

@@ -251,6 +251,16 @@ impl Broker {
         }
     }
 
+    /// Sends one record to each of a topic's partitions: that of partition `n` has value `n`.
+    pub async fn send_to_each(&self, topic: &str, partitions: i32) {
+        let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap();
+        for partition in 0..partitions {
+            let value = partition.to_string();
+            let record = FutureRecord::to(topic).partition(partition).key(&value).payload(&value);
+            producer.send(record, Duration::from_secs(10)).await.unwrap();
+        }
+    }
+
     /// Sends `count` records one after the other, as [`send`](Self::send) makes them, and tells when each was sent.
     pub async fn send_paced(
         &self,
