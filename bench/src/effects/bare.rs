@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use outbox::db::Value;
+use outbox::db::{self, Value};
 use sea_orm::sqlx::{
     self, AssertSqlSafe, Connection as _, Executor as _,
     postgres::{PgConnectOptions, PgConnection},
@@ -48,7 +48,7 @@ fn arguments(values: Vec<Value>) -> SqlxValues {
 
 async fn postgres(url: &str, transactions: Vec<Transaction>) -> Result<()> {
     let options: PgConnectOptions = url.parse().context("the database's URL")?;
-    let mut connection = PgConnection::connect_with(&options).await.context("cannot connect")?;
+    let mut connection = PgConnection::connect_with(&options.options(db::PLANS)).await.context("cannot connect")?;
     for transaction in transactions {
         connection.execute("BEGIN").await?;
         for (sql, values) in transaction {

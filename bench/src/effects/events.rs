@@ -33,7 +33,7 @@ const FULL_WAIT: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) study: u32,
-    seq: u32,
+    pub(super) seq: u32,
 }
 
 /// So many events in the order of the topic.
@@ -45,6 +45,11 @@ pub(super) fn all(events: u32) -> impl Iterator<Item = Event> {
     };
     // The last study is whole: a few events more than asked for would be counted as doubled otherwise.
     windows.flat_map(event).filter(move |event| event.study < events / OF_A_STUDY)
+}
+
+/// The number of the study with this id.
+pub(super) fn study_number(id: &str) -> Option<u32> {
+    id.strip_prefix("S-")?.parse().ok()
 }
 
 /// The id of a study.
@@ -93,11 +98,11 @@ impl Event {
     }
 
     /// As a consumer would get it.
-    pub(super) fn record(self, offset: i64) -> Record {
+    pub(super) fn record(self) -> Record {
         Record {
             topic: contracts::topics::PROJECT_EVENTS.into(),
             partition: 0,
-            offset,
+            offset: i64::from(self.seq),
             timestamp_ms: Some(0),
             key: Some(Bytes::from(study_id(self.study))),
             value: Some(Bytes::from(self.payload())),

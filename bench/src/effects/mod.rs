@@ -1,17 +1,20 @@
 //! `bench effects`: epro-, finance- and monitor-srv applying preloaded events, gate and effect in one transaction per batch, beside a bare loop
-//! that runs the same statements with the same values in the same batches, and no Kafka.
+//! that runs the same statements with the same values in the same transactions, and no Kafka.
 //!
-//! The statements are not copied: the service's own gate and effects run once over the events, each statement is recorded, and the bare loop
-//! sends them again over plain sqlx to a database that was prepared alike. Studies have a schedule, a subject, a fee and a site, so that a start
+//! The statements are not copied: the service's database tells which events each of its transactions took, the service's own gate and effects
+//! run once over the same batches, each statement is recorded, and the bare loop sends them again over plain sqlx to a database that was prepared alike. Studies have a schedule, a subject, a fee and a site, so that a start
 //! has effects; they have no checks, for running those is another part of monitor-srv.
 
 mod bare;
 mod events;
+mod lanes;
 mod ours;
 mod prepare;
 mod record;
 mod service;
 mod table;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -53,8 +56,10 @@ struct Figure {
     /// Of the bare loop.
     bare_per_s: f64,
     ratio: f64,
-    /// Events per transaction of the service; the bare loop's are as large.
+    /// Events per transaction of the service; the bare loop's are the same.
     batch: f64,
+    /// Studies per transaction.
+    streams: f64,
     /// Transactions at once.
     workers: usize,
     /// Statements per transaction, without BEGIN and COMMIT.
@@ -98,13 +103,14 @@ async fn measure(
     options: &EffectsOptions,
 ) -> Result<Figure> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let (mut batch, mut workers, mut statements) = (0.0, 0, 0.0);
+    let (mut batch, mut streams, mut workers, mut statements) = (0.0, 0.0, 0, 0.0);
     for _ in 0..options.rounds {
         let applied = ours::apply(service, place, kafka.brokers(), topic, options.events).await?;
         ours.push(applied.events_per_s);
         workers = Reacting::at_once(place.store);
-        batch = f64::from(options.events) / applied.transactions as f64;
-        let recorded = record::record(service, place, options.events, applied.transactions, workers).await?;
+        batch = f64::from(options.events) / applied.batches.len() as f64;
+        streams = streams_per_transaction(&applied.batches);
+        let recorded = record::record(service, place, options.events, &lanes::deal(applied.batches, workers)).await?;
         statements = recorded.statements_per_transaction();
         bare.push(bare::replay(service, place, options.events, recorded).await?);
     }
@@ -118,7 +124,13 @@ async fn measure(
         bare_per_s,
         ratio: ours_per_s / bare_per_s,
         batch,
+        streams,
         workers,
         statements,
     })
+}
+
+fn streams_per_transaction(batches: &[Vec<events::Event>]) -> f64 {
+    let studies = |batch: &Vec<events::Event>| batch.iter().map(|event| event.study).collect::<BTreeSet<u32>>().len();
+    batches.iter().map(studies).sum::<usize>() as f64 / batches.len().max(1) as f64
 }

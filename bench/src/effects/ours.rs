@@ -11,7 +11,11 @@ use outbox::db::{self, Database};
 use testkit::{Child, free_port};
 use time::OffsetDateTime;
 
-use super::{events, prepare::Place, service::Reacting};
+use super::{
+    events::{self, Event},
+    prepare::Place,
+    service::Reacting,
+};
 
 /// Between two looks at how far the service is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Applied {
     /// From the first to the last transaction.
     pub(super) events_per_s: f64,
-    /// In how many.
-    pub(super) transactions: usize,
+    /// What each transaction applied, in the order of their ends.
+    pub(super) batches: Vec<Vec<Event>>,
 }
 
 /// Runs the service until every event is applied.
@@ -85,14 +89,24 @@ async fn until_applied(database: &Database, expected: i64) -> Result<()> {
 
 async fn reading(database: &Database, expected: i64) -> Result<Applied> {
     // Each transaction writes its own instant to all it applied.
-    let sql = "SELECT count(*) AS events, count(DISTINCT applied_at) AS transactions, min(applied_at) AS first, max(applied_at) AS last
-               FROM applied";
-    let row = db::query_one(database.reader(), sql, []).await?.context("a count is one row")?;
-    let (events, transactions): (i64, i64) = (row.try_get("", "events")?, row.try_get("", "transactions")?);
+    let sql = "SELECT stream_id, stream_seq, applied_at FROM applied ORDER BY applied_at, stream_id, stream_seq";
+    let rows = db::query_all(database.reader(), sql, []).await?;
+    let events = i64::try_from(rows.len()).context("a count is no larger than that")?;
     anyhow::ensure!(events == expected, "{events} events were applied, {expected} were loaded");
-    let (first, last): (OffsetDateTime, OffsetDateTime) = (row.try_get("", "first")?, row.try_get("", "last")?);
-    let seconds = (last - first).as_seconds_f64();
+    let (mut batches, mut instants): (Vec<Vec<Event>>, Vec<OffsetDateTime>) = (Vec::new(), Vec::new());
+    for row in rows {
+        let (id, seq): (String, i64) = (row.try_get("", "stream_id")?, row.try_get("", "stream_seq")?);
+        let study = events::study_number(&id).with_context(|| format!("{id:?} is no study of ours"))?;
+        let at: OffsetDateTime = row.try_get("", "applied_at")?;
+        if instants.last() != Some(&at) {
+            instants.push(at);
+            batches.push(Vec::new());
+        }
+        let event = Event { study, seq: u32::try_from(seq).context("a number of an event")? };
+        batches.last_mut().context("there is a batch")?.push(event);
+    }
+    let (first, last) = instants.first().zip(instants.last()).context("nothing was applied")?;
+    let seconds = (*last - *first).as_seconds_f64();
     anyhow::ensure!(seconds > 0.0, "all was applied at once: take more --events");
-    let transactions = usize::try_from(transactions).context("a count is no negative number")?;
-    Ok(Applied { events_per_s: events as f64 / seconds, transactions })
+    Ok(Applied { events_per_s: events as f64 / seconds, batches })
 }

@@ -50,7 +50,7 @@ impl Reacting {
     pub(super) async fn handle(
         self,
         database: Database,
-        lanes: record::Lanes,
+        lanes: &record::Lanes,
         after: impl FnMut(),
     ) -> anyhow::Result<()> {
         let options = GateOptions::new(self.name());

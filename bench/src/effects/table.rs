@@ -23,18 +23,19 @@ pub(super) fn print(host: &Host, figures: &[Figure]) -> Result<()> {
         host.cores, host.cpu, host.os, host.load1_before, host.fsync_p50_ms, host.fsync_p99_ms, host.commit
     );
     println!(
-        "\n| service | database | events/s | bare loop, events/s | ratio | events per transaction | statements per transaction |"
+        "\n| service | database | events/s | bare loop, events/s | ratio | events per transaction | studies per transaction | statements per transaction |"
     );
-    println!("|---|---|--:|--:|--:|--:|--:|");
+    println!("|---|---|--:|--:|--:|--:|--:|--:|");
     for figure in figures {
         println!(
-            "| {} | {} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} |",
+            "| {} | {} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} |",
             figure.service.name(),
             figure.database.name(),
             figure.ours_per_s,
             figure.bare_per_s,
             figure.ratio,
             figure.batch,
+            figure.streams,
             figure.statements
         );
     }

@@ -94,6 +94,10 @@ fn make_folder(file: &Path) -> Result<(), ConnectError> {
         .map_err(|source| ConnectError::Folder { folder: folder.display().to_string(), source })
 }
 
+/// How PostgreSQL plans our statements, which are short and find their rows by an index. A statement is planned while its tables are new and
+/// seem empty, and that plan stays until statistics are taken: without these it would read whole tables that have grown meanwhile.
+pub const PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
 async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectError> {
     let shown = without_password(url);
     let parsed = PgConnectOptions::from_str(url)
@@ -108,6 +112,7 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Opened, ConnectEr
             ("timezone", "UTC".to_owned()),
             ("default_transaction_isolation", "read committed".to_owned()),
         ])
+        .options(PLANS)
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(options.max_connections.max(2))

@@ -58,7 +58,10 @@ pub async fn insert<C: ConnectionTrait, const N: usize>(
 /// A value of a kind that has no text form here.
 pub fn among(kind: Kind, first: usize, of: &str, mut values: Vec<Value>) -> Result<(String, Vec<Value>), DbErr> {
     match kind {
-        Kind::Postgres => Ok((format!("= ANY ({})", array(first, of)), vec![literal(&values)?.into()])),
+        // The sub-select is read once; the bare expression would be read again for each row that is looked at.
+        Kind::Postgres => {
+            Ok((format!("= ANY ((SELECT {})::{of}[])", array(first, of)), vec![literal(&values)?.into()]))
+        }
         Kind::Sqlite => {
             // The last one repeated up to a power of two: few different texts, so that the statement cache holds them all.
             if let Some(last) = values.last().cloned() {
@@ -226,7 +229,10 @@ mod tests {
     #[test]
     fn the_text_of_a_search_depends_on_the_database_and_on_postgresql_not_on_the_number() {
         let of = |kind, count: i64| among(kind, 2, "bigint", (0..count).map(Value::from).collect()).unwrap();
-        assert_eq!(of(Kind::Postgres, 3), ("= ANY ($2::text::bigint[])".to_owned(), vec!["{0,1,2}".into()]));
+        assert_eq!(
+            of(Kind::Postgres, 3),
+            ("= ANY ((SELECT $2::text::bigint[])::bigint[])".to_owned(), vec!["{0,1,2}".into()])
+        );
         let (text, values) = of(Kind::Sqlite, 3);
         assert_eq!((text.as_str(), values.len()), ("IN ($2,$3,$4,$5)", 4));
     }

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Notify;
 
+pub use connect::PLANS;
 pub use error::{ConnectError, environment_error, is_environment, is_unique_violation};
 pub use locked::Lockable;
 pub use many::{Column, Writes, among, insert};
