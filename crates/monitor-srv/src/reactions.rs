@@ -31,7 +31,7 @@ impl Effects for Reactions {
         self.apply_all(tx, std::slice::from_ref(event)).await
     }
 
-    const AT_ONCE: usize = 64;
+    const AT_ONCE: usize = 256;
 
     async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
         let known: Vec<_> = events.iter().filter_map(InboundEvent::known).collect();

@@ -393,3 +393,17 @@ async fn positions_of_another_life_of_a_topic_start_from_the_earliest_on_real_ka
     admin.create(&topic).await;
     assert_eq!(position().await, Some(EARLIEST), "the topic was made anew");
 }
+
+/// Its plans are made while tables are new and seem empty, and stay: a table that has grown meanwhile must not be read whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_finds_rows_by_an_index_in_a_table_that_seems_empty() {
+    let Some(test) = TestDatabase::postgres().await else { return };
+    db::exec(test.db.writer(), "ANALYZE applied_once", []).await.unwrap();
+    let (found, values) = db::among(db::Kind::Postgres, 1, "text", vec!["P".into(), "Q".into()]).unwrap();
+    let sql =
+        format!("EXPLAIN SELECT stream_id FROM applied_once WHERE event_type = 'ProjectStarted' AND stream_id {found}");
+    let plan = db::query_all(test.db.reader(), &sql, values).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.try_get("", "QUERY PLAN").unwrap()).collect();
+    assert!(plan.iter().any(|line| line.contains("applied_once_pkey")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Seq Scan")), "{plan:#?}");
+}

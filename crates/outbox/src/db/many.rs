@@ -72,6 +72,36 @@ pub fn among(kind: Kind, first: usize, of: &str, mut values: Vec<Value>) -> Resu
     }
 }
 
+/// A query for those of these texts that `table` has in `key` in a row whose columns `fixed` hold `$1`, `$2`, …; the placeholders of the texts
+/// come after. Each is looked up by itself: an index over `fixed` and `key` is used in full, however empty the table seems. Of at least one text.
+///
+/// # Errors
+/// None on texts.
+pub(crate) fn present(
+    kind: Kind,
+    table: &str,
+    fixed: &[&str],
+    key: &str,
+    texts: Vec<Value>,
+) -> Result<(String, Vec<Value>), DbErr> {
+    let first = fixed.len() + 1;
+    let conditions = (1..).zip(fixed).map(|(at, column)| format!("{column} = ${at} AND ")).collect::<String>();
+    match kind {
+        Kind::Postgres => {
+            let wanted = array(first, "text");
+            let sql = format!(
+                "SELECT wanted.{key} FROM unnest({wanted}) AS wanted ({key})
+                 CROSS JOIN LATERAL (SELECT 1 FROM {table} AS here WHERE {conditions}here.{key} = wanted.{key} LIMIT 1) AS found"
+            );
+            Ok((sql, vec![literal(&texts)?.into()]))
+        }
+        Kind::Sqlite => {
+            let (found, values) = among(kind, first, "text", texts)?;
+            Ok((format!("SELECT {key} FROM {table} WHERE {conditions}{key} {found}"), values))
+        }
+    }
+}
+
 /// Statements that write different tables, run together: on PostgreSQL as one statement, on SQLite, whose WITH does not write, one after
 /// another. On PostgreSQL none sees what the others do.
 #[derive(Debug)]
@@ -186,11 +216,11 @@ fn element(text: &mut String, value: &Value) -> Result<(), DbErr> {
 
 fn quoted(text: &mut String, value: &str) -> std::fmt::Result {
     text.write_char('"')?;
-    for letter in value.chars() {
-        if matches!(letter, '"' | '\\') {
-            text.write_char('\\')?;
+    for part in value.split_inclusive(['"', '\\']) {
+        match part.strip_suffix(['"', '\\']) {
+            Some(before) => write!(text, "{before}\\{}", &part[before.len()..])?,
+            None => text.write_str(part)?,
         }
-        text.write_char(letter)?;
     }
     text.write_char('"')
 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 pub use connect::PLANS;
 pub use error::{ConnectError, environment_error, is_environment, is_unique_violation};
 pub use locked::Lockable;
+pub(crate) use many::present;
 pub use many::{Column, Writes, among, insert};
 pub use sea_orm::{ConnectionTrait, DatabaseTransaction as Tx, DbErr, QueryResult, Value};
 pub use sql::{exec, json_bytes, list, now, query_all, query_one, rows};

@@ -165,7 +165,9 @@ pub(crate) fn pool_key(record: &Record) -> Bytes {
 }
 
 fn with_view<T>(record: &Record, read: impl FnOnce(&RecordView<'_>) -> T) -> T {
-    let headers = |name: &str| record.headers.get(name);
+    // Read once: what a record is takes a dozen looks at them.
+    let known: Vec<(&str, Option<&[u8]>)> = record.headers.entries().collect();
+    let headers = |name: &str| known.iter().rev().find(|(found, _)| *found == name).and_then(|(_, value)| *value);
     read(&RecordView {
         topic: &record.topic,
         partition: record.partition,

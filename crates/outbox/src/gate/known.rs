@@ -94,8 +94,7 @@ impl Known {
             by_type.entry(event_type).or_default().push(stream_id.into());
         }
         for (event_type, stream_ids) in by_type {
-            let (found, values) = db::among(db::kind_of(tx), 2, "text", stream_ids)?;
-            let sql = format!("SELECT stream_id FROM applied_once WHERE event_type = $1 AND stream_id {found}");
+            let (sql, values) = db::present(db::kind_of(tx), "applied_once", &["event_type"], "stream_id", stream_ids)?;
             let values = std::iter::once(Value::from(event_type.as_str())).chain(values);
             for row in db::query_all(tx, &sql, values).await? {
                 self.once.insert((event_type.clone(), row.try_get("", "stream_id")?));

@@ -159,7 +159,7 @@ pub struct PoolArgs {
     )]
     pub pool_buffer_bytes: usize,
     /// Records in one handler call, that is in one transaction.
-    #[arg(long = "pool-max-batch", env = "CTMS_POOL_MAX_BATCH", value_name = "N", default_value_t = 64)]
+    #[arg(long = "pool-max-batch", env = "CTMS_POOL_MAX_BATCH", value_name = "N", default_value_t = 256)]
     pub pool_max_batch: usize,
     /// Attempts before a record becomes a dead letter.
     #[arg(long = "pool-max-attempts", env = "CTMS_POOL_MAX_ATTEMPTS", value_name = "N", default_value_t = 5)]

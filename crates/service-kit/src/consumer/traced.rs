@@ -29,15 +29,18 @@ impl<E: Effects> Effects for Traced<E> {
     const AT_ONCE: usize = E::AT_ONCE;
 
     async fn apply_all(&self, tx: &Tx, events: &[InboundEvent]) -> Result<(), EffectError> {
-        // Of several at once each has a span of its own in its trace, as long as all of them take; what they do is told under the first.
-        let spans: Vec<Span> = events.iter().map(|event| span(&event.inbound)).collect();
+        // Of several at once each has a span of its own in its trace, as long as all of them take; what they do is told under the first. The
+        // others' are only for a collector.
+        let shown = if telemetry::exports() { events.len() } else { 1 };
+        let spans: Vec<Span> = events.iter().take(shown).map(|event| span(&event.inbound)).collect();
         let first = spans.first().cloned().unwrap_or_else(Span::none);
         self.effects.apply_all(tx, events).instrument(first).await?;
         let now = outbox::db::now();
+        let delays = metrics::histogram!("reaction_delay_seconds", "group" => self.group);
         for at in events.iter().filter_map(|event| event.inbound.time) {
             // Clocks of two machines may disagree; a reaction before its event counts as immediate.
             let delay = Duration::try_from(now - at).unwrap_or_default();
-            metrics::histogram!("reaction_delay_seconds", "group" => self.group).record(delay);
+            delays.record(delay);
         }
         Ok(())
     }

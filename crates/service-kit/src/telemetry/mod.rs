@@ -5,6 +5,7 @@ mod metrics;
 mod trace;
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -25,6 +26,7 @@ use crate::config::{LogFormat, TelemetryArgs};
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+static EXPORTS: AtomicBool = AtomicBool::new(false);
 
 /// Telemetry that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,7 @@ pub fn init(args: &TelemetryArgs, name: &'static str) -> Result<(), TelemetryErr
     let filter = EnvFilter::try_new(&args.log_level)
         .map_err(|source| TelemetryError::Filter { filter: args.log_level.clone(), source })?;
     let provider = provider(args.otlp_endpoint.as_deref(), name)?;
+    EXPORTS.store(args.otlp_endpoint.is_some(), Ordering::Relaxed);
     let tracer = provider.tracer(name);
     if PROVIDER.set(provider).is_err() {
         return Ok(());
@@ -78,6 +81,12 @@ pub fn init(args: &TelemetryArgs, name: &'static str) -> Result<(), TelemetryErr
     let _ = tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init();
     let _ = prometheus();
     Ok(())
+}
+
+/// Whether a collector gets the spans.
+#[must_use]
+pub fn exports() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
 }
 
 /// Sends what the exporter still holds; call it last, off the runtime's workers. Waits at most a few seconds.
