@@ -33,11 +33,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let app = router(readiness, extra);
+    // Before the first request, whose figures would go nowhere.
+    let recorder = telemetry::prometheus();
     let upkeep = async {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
         loop {
             ticks.tick().await;
-            telemetry::prometheus().run_upkeep();
+            recorder.run_upkeep();
         }
     };
     let server = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).into_future();
