@@ -205,10 +205,10 @@ impl Commits {
         let again = again();
         let mut notes = Vec::new();
         for (slot, partition) in partitions.live() {
-            let Some(metadata) = partition.note(bytes_max) else {
+            let Some(offset) = partition.stored.filter(|stored| Some(*stored) == partition.position()) else {
                 continue;
             };
-            let Some(offset) = partition.stored.filter(|stored| Some(*stored) == partition.position()) else {
+            let Some(metadata) = partition.note(bytes_max) else {
                 continue;
             };
             if again || partition.noted.as_ref() != Some(&metadata) {

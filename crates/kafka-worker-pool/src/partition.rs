@@ -75,7 +75,7 @@ impl Partition {
 
     /// True if this record was done in an earlier assignment, and is entered as done now.
     pub(crate) fn knows_done(&mut self, offset: i64) -> bool {
-        if self.known.is_empty() || !self.known.was_done(offset) {
+        if !self.known.was_done(offset) {
             return false;
         }
         self.ledger.done_at_once(offset);

@@ -15,16 +15,22 @@ use support::{Context, DEADLINE, broker, consumer_config, eventually, partition_
 
 const TOPIC: &str = "study.events";
 
+/// A consumer that commits when it is told to, with its first record taken.
+fn reading(brokers: &str, protocol: &str) -> BaseConsumer<Context> {
+    let settings = [("group.protocol", protocol), ("enable.auto.commit", "false")];
+    let config = consumer_config(brokers, "g", &settings);
+    let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).unwrap();
+    consumer.assign(&partition_list(&[(TOPIC, 0, 0)])).unwrap();
+    eventually("a record", || consumer.poll(Duration::from_millis(50)).map(|record| record.map(drop).unwrap()));
+    consumer
+}
+
 #[test]
 fn a_commit_says_what_became_of_it_and_never_waits_longer_than_told() {
     for protocol in ["classic", "consumer"] {
         let broker = broker(&[(TOPIC, 1)]);
         produce(&producer(broker.bootstrap()), TOPIC, 0, 10);
-        let settings = [("group.protocol", protocol), ("enable.auto.commit", "false")];
-        let config = consumer_config(broker.bootstrap(), "g", &settings);
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).unwrap();
-        consumer.assign(&partition_list(&[(TOPIC, 0, 0)])).unwrap();
-        eventually("a record", || consumer.poll(Duration::from_millis(50)).map(|record| record.map(drop).unwrap()));
+        let consumer = reading(broker.bootstrap(), protocol);
 
         let nothing = eventually("an answer", || commit_stored(&consumer, DEADLINE).err());
         assert_eq!(nothing, CommitError::Refused(RDKafkaErrorCode::NoOffset), "{protocol}");
@@ -62,11 +68,7 @@ fn metadata_goes_with_stored_offsets_and_a_commit_by_list_takes_it_to_an_offset_
     for protocol in ["classic", "consumer"] {
         let broker = broker(&[(TOPIC, 1)]);
         produce(&producer(broker.bootstrap()), TOPIC, 0, 10);
-        let settings = [("group.protocol", protocol), ("enable.auto.commit", "false")];
-        let config = consumer_config(broker.bootstrap(), "g", &settings);
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context::default()).unwrap();
-        consumer.assign(&partition_list(&[(TOPIC, 0, 0)])).unwrap();
-        eventually("a record", || consumer.poll(Duration::from_millis(50)).map(|record| record.map(drop).unwrap()));
+        let consumer = reading(broker.bootstrap(), protocol);
         let kept = || {
             let list = consumer.committed_offsets(partition_list(&[(TOPIC, 0, 0)]), DEADLINE).unwrap();
             (list.elements()[0].offset(), commit_metadata(&list))
